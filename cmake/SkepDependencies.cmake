@@ -1,0 +1,10 @@
+# Debian 12 packages; script/bootstrap installs them.
+find_package(asmjit REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Boost 1.74 REQUIRED)
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCAP REQUIRED IMPORTED_TARGET libpcap)
+pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET "libbpf>=1.1")

@@ -1,0 +1,143 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "skep/error.hpp"
+
+namespace skep::maps {
+
+class EpochDomain;
+
+// What BPF_MAP_CREATE says of a map, as far as the map types look at it.
+struct MapSpec {
+  uint32_t type = BPF_MAP_TYPE_UNSPEC;
+  uint32_t key_size = 0;
+  uint32_t value_size = 0;
+  uint32_t max_entries = 0;
+  uint32_t flags = 0;
+  uint32_t numa_node = 0;
+  uint64_t map_extra = 0;
+  std::string name;
+};
+
+// What a map needs of the machine it lives in. The epoch domain outlives every map.
+struct MapEnvironment {
+  unsigned cpus = 1;
+  EpochDomain* epochs = nullptr;
+  uint32_t hash_seed = 0;  // taken from the machine's random numbers; BPF_F_ZERO_SEED overrides it
+};
+
+// Bytes a program may touch: [begin, begin + size).
+struct MemoryRange {
+  uintptr_t begin = 0;
+  size_t size = 0;
+};
+
+// Something a map's value can refer to: a program (PROG_ARRAY), a map (map-in-map). User space writes a file
+// descriptor and reads an id; the map holds the object itself.
+class Object {
+ public:
+  Object() = default;
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+  virtual ~Object() = default;
+  virtual uint32_t id() const = 0;
+};
+
+// What for_each calls for an element; returning anything but 0 ends the walk.
+class ElementVisitor {
+ public:
+  virtual long visit(const void* key, void* value) = 0;
+
+ protected:
+  ~ElementVisitor() = default;
+};
+
+// A map. The functions return 0 or a negative error number as the kernel's do, except where said otherwise.
+//
+// Thread safety: every function may be called from any thread at any time, provided that the caller is inside
+// an epoch guard of the environment's domain (a program run is one; user-space commands take one around the call).
+// Pointers handed out stay readable and writable until that guard ends, whatever other threads do to the element.
+//
+// Program side: keys and values are exactly key_size and value_size bytes, `cpu` is the caller's simulated CPU.
+// User side: a per-CPU map's value is the array of every CPU's value, each rounded up to 8 bytes (user_value_size()).
+class Map {
+ public:
+  Map(MapSpec spec, const MapEnvironment& environment);
+  Map(const Map&) = delete;
+  Map& operator=(const Map&) = delete;
+  virtual ~Map();
+
+  const MapSpec& spec() const { return spec_; }
+  unsigned cpus() const { return cpus_; }
+  // Bytes of one value as user space reads and writes it.
+  virtual size_t user_value_size() const;
+
+  // Program side.
+  virtual void* lookup(const void* key, unsigned cpu);                       // nullptr: no such element
+  virtual void* lookup_percpu(const void* key, unsigned cpu);                // nullptr: none, or not a per-CPU map
+  virtual int update(const void* key, const void* value, uint64_t flags, unsigned cpu);
+  virtual int erase(const void* key);
+  // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
+  virtual long for_each(ElementVisitor& visitor, unsigned cpu);
+
+  // User side.
+  virtual int read(const void* key, void* value, uint64_t flags);
+  virtual int write(const void* key, const void* value, uint64_t flags);
+  virtual int read_and_erase(const void* key, void* value, uint64_t flags);
+  virtual int next_key(const void* key, void* next);  // key == nullptr: the first
+  // One step of BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_BATCH. `in` is nullptr at the beginning, else the
+  // cursor that the step before left in `out`; cursors are 4 bytes or key_size, whichever is larger, as the kernel's.
+  // `count`: room on entry, elements copied on return.
+  virtual int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
+                         bool erase_read);
+
+  // The address of the single element's value for BPF_PSEUDO_MAP_VALUE; nullptr where the type has none.
+  virtual void* direct_value();
+  // The element value (one CPU's) that holds the address, or an empty range. For checked execution.
+  virtual MemoryRange value_containing(uintptr_t address) const;
+  // The descriptor that backs a BPF_F_MMAPABLE map's values, owned by the map, or -1.
+  virtual int memory_descriptor() const { return -1; }
+
+  // For types whose row says that values are objects.
+  virtual std::shared_ptr<Object> object_at(uint32_t index);
+  virtual int set_object(uint32_t index, std::shared_ptr<Object> object);  // nullptr clears
+  // The object without taking a share in it, valid until the caller's epoch guard ends. For the running program.
+  virtual Object* peek_object(uint32_t index);
+
+  // BPF_MAP_FREEZE: no user-side writes from now on.
+  bool frozen() const;
+  void freeze();
+
+ private:
+  MapSpec spec_;
+  unsigned cpus_;
+  bool frozen_ = false;
+};
+
+// The registry: one row per map type. No other list of map types exists.
+enum class ValueKind : uint8_t { kPlain, kProgram, kMap };
+
+struct MapTypeRow {
+  uint32_t type;          // BPF_MAP_TYPE_*
+  const char* name;       // as bpftool prints it: "hash", "percpu_array"
+  bool per_cpu;           // a value per CPU
+  ValueKind value_kind;   // what a user-side value means
+  Result<std::shared_ptr<Map>> (*create)(const MapSpec&, const MapEnvironment&);
+};
+
+std::span<const MapTypeRow> map_types();
+const MapTypeRow* find_map_type(uint32_t type);
+const MapTypeRow* find_map_type(const char* name);
+
+// Checks the attributes as the kernel's map_alloc_check and map_alloc do and makes the map.
+// EINVAL: unknown type or impossible attributes. E2BIG, ENOMEM as the kernel gives them.
+Result<std::shared_ptr<Map>> create_map(const MapSpec& spec, const MapEnvironment& environment);
+
+}  // namespace skep::maps
