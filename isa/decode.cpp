@@ -1,0 +1,236 @@
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "isa/instruction.hpp"
+
+namespace skep::isa {
+namespace {
+
+// Rows of one opcode stand together or apart in the table; the index chains them.
+struct OpcodeIndex {
+  static constexpr uint8_t kNone = 0xff;
+  std::array<uint8_t, 256> first;
+  std::array<uint8_t, 256> next;
+
+  OpcodeIndex() {
+    first.fill(kNone);
+    next.fill(kNone);
+    for (size_t i = rows().size(); i-- > 0;) {
+      const uint8_t opcode = rows()[i].opcode;
+      next[i] = first[opcode];
+      first[opcode] = static_cast<uint8_t>(i);
+    }
+  }
+};
+
+const OpcodeIndex& opcode_index() {
+  static const OpcodeIndex kIndex;
+  return kIndex;
+}
+
+int32_t key_of(Key key, const Encoded& e) {
+  switch (key) {
+    case Key::kOff:
+      return e.off;
+    case Key::kImm:
+      return e.imm;
+    case Key::kSrc:
+      return e.src;
+  }
+  return 0;
+}
+
+struct Fields {
+  bool dst, src, off, imm;
+};
+
+// The operands of a form; a row's key field counts as used too.
+constexpr Fields operands(Form form) {
+  switch (form) {
+    case Form::kDst:
+      return {true, false, false, false};
+    case Form::kDstImm:
+      return {true, false, false, true};
+    case Form::kDstReg:
+      return {true, true, false, false};
+    case Form::kJumpImm:
+      return {true, false, true, true};
+    case Form::kJumpReg:
+      return {true, true, true, false};
+    case Form::kGoto:
+      return {false, false, true, false};
+    case Form::kGotol:
+      return {false, false, false, true};
+    case Form::kMayGoto:
+      return {false, false, true, false};
+    case Form::kLoad:
+      return {true, true, true, false};
+    case Form::kStoreImm:
+      return {true, false, true, true};
+    case Form::kStoreReg:
+      return {true, true, true, false};
+    case Form::kLdImm64:
+      return {true, false, false, true};
+    case Form::kAbs:
+      return {false, false, false, true};
+    case Form::kInd:
+      return {false, true, false, true};
+    case Form::kCall:
+      return {false, false, false, true};
+    case Form::kCallKfunc:
+      return {false, false, true, true};
+    case Form::kCallReg:
+      return {true, false, false, false};
+    case Form::kExit:
+      return {false, false, false, false};
+  }
+  return {};
+}
+
+// Rows whose key is the value of an operand field carry key value 0 for "no key"; a plain operand may be
+// anything.
+bool key_is_operand(const Row& r) {
+  const Fields f = operands(r.form);
+  return (r.key == Key::kOff && f.off) || (r.key == Key::kImm && f.imm) || (r.key == Key::kSrc && f.src);
+}
+
+const Row* find_row(const Encoded& e) {
+  const OpcodeIndex& index = opcode_index();
+  for (uint8_t i = index.first[e.opcode]; i != OpcodeIndex::kNone; i = index.next[i]) {
+    const Row& r = rows()[i];
+    if (key_is_operand(r) || key_of(r.key, e) == r.key_value) return &r;
+  }
+  return nullptr;
+}
+
+std::string bytes_of(const Encoded& e) {
+  uint8_t bytes[sizeof e];
+  std::memcpy(bytes, &e, sizeof e);
+  return fmt::format("{:02x}", fmt::join(bytes, " "));
+}
+
+std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_view what) {
+  return std::unexpected(
+      DecodeError{static_cast<uint32_t>(slot), fmt::format("insn {} ({}): {}", slot, bytes_of(e), what)});
+}
+
+// Compilers before clang 19 put the register of a call by register into imm.
+Encoded with_call_register_in_dst(Encoded e, const Row& r) {
+  if (r.form == Form::kCallReg && e.dst == 0 && e.imm > 0 && e.imm <= kMaxRegister) {
+    e.dst = static_cast<uint8_t>(e.imm & 0xf);
+    e.imm = 0;
+  }
+  return e;
+}
+
+const char* unused_field_set(const Row& r, const Encoded& e) {
+  const Fields f = operands(r.form);
+  if (!f.dst && e.dst != 0) return "dst";
+  if (!f.src && r.key != Key::kSrc && e.src != 0) return "src";
+  if (!f.off && r.key != Key::kOff && e.off != 0) return "off";
+  if (!f.imm && r.key != Key::kImm && e.imm != 0) return "imm";
+  return nullptr;
+}
+
+std::string unknown(const Encoded& e) {
+  if (opcode_index().first[e.opcode] == OpcodeIndex::kNone)
+    return fmt::format("unknown opcode 0x{:02x}", e.opcode);
+  const Row& r = rows()[opcode_index().first[e.opcode]];
+  const char* field = r.key == Key::kOff ? "off" : r.key == Key::kImm ? "imm" : "src";
+  return fmt::format("opcode 0x{:02x} does not take {} {:#x}", e.opcode, field, key_of(r.key, e));
+}
+
+// Registers a program may write: all but the frame pointer.
+bool writes_dst(const Row& r) {
+  switch (r.cls) {
+    case Class::kAlu:
+    case Class::kLoad:
+    case Class::kLdImm:
+      return true;
+    case Class::kOrdered:
+      return r.direction() == Direction::kLoad;
+    case Class::kJump:
+    case Class::kStore:
+    case Class::kAtomic:
+    case Class::kPacket:
+    case Class::kControl:
+      return false;
+  }
+  return false;
+}
+
+bool writes_src(const Row& r) {
+  return r.cls == Class::kAtomic && fetches(r.atomic()) && r.atomic() != AtomicOp::kCmpxchg;
+}
+
+}  // namespace
+
+int64_t Instruction::target_slot() const {
+  const bool by_imm = op == Op::kGotol || op == Op::kCallLocal;
+  return static_cast<int64_t>(slot) + 1 + (by_imm ? imm : off);
+}
+
+std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Encoded> program) {
+  std::vector<Instruction> out;
+  out.reserve(program.size());
+  for (size_t slot = 0; slot < program.size(); ++slot) {
+    Encoded e = program[slot];
+    const Row* r = find_row(e);
+    if (!r) return refuse(slot, program[slot], unknown(e));
+    e = with_call_register_in_dst(e, *r);
+    if (e.dst > kMaxRegister)
+      return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.dst}));
+    if (r->key != Key::kSrc && e.src > kMaxRegister)
+      return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.src}));
+    if (const char* field = unused_field_set(*r, e))
+      return refuse(slot, program[slot], fmt::format("{} uses reserved field {}", r->name, field));
+    if ((writes_dst(*r) && e.dst == kFramePointer) || (writes_src(*r) && e.src == kFramePointer))
+      return refuse(slot, program[slot], "frame pointer is read only");
+
+    Instruction i{r->op, e.dst, e.src, e.off, static_cast<uint32_t>(slot), e.imm};
+    if (r->key == Key::kSrc) i.src = 0;
+    if (r->key == Key::kOff && !key_is_operand(*r)) i.off = 0;
+    if (r->key == Key::kImm && !key_is_operand(*r)) i.imm = 0;
+    if (r->cls == Class::kLdImm) {
+      if (slot + 1 == program.size())
+        return refuse(slot, program[slot], "the second slot of the 64-bit immediate is missing");
+      const Encoded& high = program[++slot];
+      if (high.opcode != 0 || high.dst != 0 || high.src != 0 || high.off != 0)
+        return refuse(slot, high, "the second slot of a 64-bit immediate uses reserved fields");
+      i.imm = static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(high.imm)) << 32 |
+                                   static_cast<uint32_t>(e.imm));
+    }
+    out.push_back(i);
+  }
+  return out;
+}
+
+void encode(const Instruction& instruction, std::vector<Encoded>& out) {
+  const Row& r = row(instruction.op);
+  Encoded e;
+  e.opcode = r.opcode;
+  e.dst = instruction.dst & 0xf;
+  e.src = instruction.src & 0xf;
+  e.off = instruction.off;
+  e.imm = static_cast<int32_t>(static_cast<uint32_t>(instruction.imm));
+  if (!key_is_operand(r)) {
+    if (r.key == Key::kOff) e.off = static_cast<int16_t>(r.key_value);
+    if (r.key == Key::kImm) e.imm = r.key_value;
+    if (r.key == Key::kSrc) e.src = static_cast<uint8_t>(r.key_value & 0xf);
+  }
+  out.push_back(e);
+  if (r.cls == Class::kLdImm) {
+    Encoded high;
+    high.imm = static_cast<int32_t>(static_cast<uint64_t>(instruction.imm) >> 32);
+    out.push_back(high);
+  }
+}
+
+std::vector<Encoded> encode(std::span<const Instruction> program) {
+  std::vector<Encoded> out;
+  for (const Instruction& i : program) encode(i, out);
+  return out;
+}
+
+}  // namespace skep::isa
