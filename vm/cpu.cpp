@@ -1,0 +1,107 @@
+#include "vm/cpu.hpp"
+
+#include <cstring>
+
+#include "vm/machine.hpp"
+#include "vm/packet.hpp"
+
+namespace skep::vm {
+
+Cpu::Cpu(Machine& machine, unsigned id)
+    : machine_(machine),
+      id_(id),
+      random_(machine.next_random()),
+      stack_(new std::byte[kMaxFrames * kFrameSize]{}) {
+  stack_begin = reinterpret_cast<uintptr_t>(stack_.get());
+  run().stack_end = run().stack_begin + kMaxFrames * kFrameSize;
+  run().frame_top = run().stack_begin + kFrameSize;
+}
+
+Cpu::~Cpu() = default;
+
+void Cpu::begin_run(const Program& program, EngineKind engine, Mode mode, uint64_t fuel) {
+  run().fuel = static_cast<int64_t>(std::min<uint64_t>(fuel, std::numeric_limits<int64_t>::max()));
+  run().faulted = 0;
+  run().frame_top = run().stack_begin + kFrameSize;
+  run().program = &program;
+  run().tail_calls = 0;
+  run().engine = engine;
+  run().mode = mode;
+  run().packet = {};
+  run().context = {};
+  run().last_read = {};
+  run().last_write = {};
+  packet_context = nullptr;
+  grants_.clear();
+  // What a program left on the stack is the next one's to see only where the verifier lets it.
+  if (mode == Mode::kChecked) std::memset(stack_.get(), 0, kMaxFrames * kFrameSize);
+}
+
+void Cpu::raise(const Fault& fault) {
+  if (run().faulted) return;
+  run().faulted = 1;
+  fault_ = fault;
+}
+
+bool Cpu::consume_fuel(uint64_t amount, uint32_t slot) {
+  run().fuel -= static_cast<int64_t>(amount);
+  if (run().fuel >= 0) return true;
+  raise({.kind = FaultKind::kFuel, .slot = slot, .program = run().program});
+  return false;
+}
+
+void Cpu::grant(const void* memory, size_t size) {
+  if (size != 0) grants_.push_back({reinterpret_cast<uintptr_t>(memory), size});
+}
+
+uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
+  const auto* function = reinterpret_cast<const Subprogram*>(callback);
+  const uint32_t slot = function->program->code()[function->begin].slot;
+  if (!consume_fuel(function->length(), slot)) return 0;
+  if (run().frame_top + kFrameSize > run().stack_end) {
+    raise({.kind = FaultKind::kCallDepth, .slot = slot, .program = function->program});
+    return 0;
+  }
+  run().frame_top += kFrameSize;
+  const uint64_t r0 =
+      function->program->executable(run().engine, run().mode).call(*this, *function, arguments);
+  run().frame_top -= kFrameSize;
+  return r0;
+}
+
+bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bool write) {
+  if (size == 0) return true;
+  const Region stack{run().stack_begin, run().stack_end - run().stack_begin};
+  if (stack.contains(address, size) || run().packet.contains(address, size)) return true;
+  if (run().context.contains(address, size))
+    return context_access_allowed(program.type(), address - run().context.begin, size, write);
+  maps::MemoryRange range;
+  if (const maps::Map* map = program.map_containing(address, range)) {
+    const uint32_t refused = write ? BPF_F_RDONLY_PROG : BPF_F_WRONLY_PROG;
+    if ((map->spec().flags & refused) != 0) return false;
+    const Region value{range.begin, range.size};
+    (write ? run().last_write : run().last_read) = value;
+    return value.contains(address, size);
+  }
+  for (const Region& grant : grants_)
+    if (grant.contains(address, size)) return true;
+  return false;
+}
+
+bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write) {
+  if (may_access(program, address, size, write)) return true;
+  raise({.kind = FaultKind::kMemory,
+         .write = write,
+         .slot = slot,
+         .program = &program,
+         .address = address,
+         .size = size});
+  return false;
+}
+
+PacketBuffer& Cpu::packet_buffer() {
+  if (!packet_buffer_) packet_buffer_ = std::make_unique<PacketBuffer>();
+  return *packet_buffer_;
+}
+
+}  // namespace skep::vm

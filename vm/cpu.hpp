@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "maps/epoch.hpp"
+#include "vm/engine.hpp"
+#include "vm/fault.hpp"
+#include "vm/random.hpp"
+
+namespace skep::vm {
+
+class Machine;
+
+// Memory a program may touch. size 0: nothing.
+struct Region {
+  uint64_t begin = 0;
+  uint64_t size = 0;
+
+  bool contains(uint64_t address, uint64_t bytes) const {
+    return bytes <= size && address - begin <= size - bytes;
+  }
+};
+
+// What the engines' code reads and writes while a program runs. Standard layout: the JIT addresses its
+// fields.
+struct RunState {
+  int64_t fuel = 0;          // negative: used up
+  uint64_t faulted = 0;      // not 0: the run is over, unwind
+  uint64_t stack_begin = 0;  // kMaxFrames frames; the first frame is the lowest
+  uint64_t stack_end = 0;
+  uint64_t frame_top = 0;               // r10 of the next function entered from C++
+  uint64_t native_stack = 0;            // the JIT's: where to unwind to
+  const CallSite* call_site = nullptr;  // of the helper being called, where its entry needs to know
+  uint64_t helper_number = 0;           // of a call by register
+  const Program* program = nullptr;     // the one running; a tail call changes it
+  Region packet;                        // [data_meta or data, data_end), or the memory of a raw program
+  Region context;
+  Region last_read;  // the element value read last, tried before a search
+  Region last_write;
+  uint32_t tail_calls = 0;
+  EngineKind engine = EngineKind::kInterpreter;
+  Mode mode = Mode::kChecked;
+};
+
+// A simulated CPU: what a program run needs that is private to the CPU. One thread drives it at a time, as if
+// preemption were off; CpuLock makes sure of that. Helpers get it as their sixth argument.
+class Cpu : public RunState {
+ public:
+  Cpu(Machine& machine, unsigned id);
+  Cpu(const Cpu&) = delete;
+  Cpu& operator=(const Cpu&) = delete;
+  ~Cpu();
+
+  // The JIT's code gets the CPU and addresses these fields: the base comes first in it.
+  RunState& run() { return *this; }
+
+  unsigned id() const { return id_; }
+  Machine& machine() const { return machine_; }
+  Random& random() { return random_; }
+
+  // For helpers that call back into the program: `callback` is the pointer the program gave. Returns r0.
+  // After each call ask stopped(): true when the callback faulted, and the helper has to return at once.
+  uint64_t call_back(uint64_t callback, const Arguments& arguments);
+  bool stopped() const { return faulted != 0; }
+
+  // Ends the run with a fault; the first one stays.
+  void raise(const Fault& fault);
+  const Fault& fault() const { return fault_; }
+
+  // Takes fuel for work done on the program's behalf; false when it is used up (the fault is raised then).
+  bool consume_fuel(uint64_t amount, uint32_t slot);
+
+  // Lets the program touch more memory until its run ends: what a helper hands out.
+  void grant(const void* memory, size_t size);
+
+  // Whether the running program may access the bytes; raises the fault if not. Checked mode's slow path.
+  bool check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write);
+  // The same without a fault.
+  bool may_access(const Program& program, uint64_t address, uint64_t size, bool write);
+
+  // The packet or context memory of this CPU: below 4 GiB, so that the 32-bit data and data_end of a context
+  // hold real addresses. Made on first use.
+  class PacketBuffer& packet_buffer();
+  // The packet set up for this run, or nullptr; for the packet helpers.
+  class PacketContext* packet_context = nullptr;
+
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  friend class ProgramRun;
+  void begin_run(const Program& program, EngineKind engine, Mode mode, uint64_t fuel);
+
+  Machine& machine_;
+  unsigned id_;
+  Random random_;
+  Fault fault_;
+  std::vector<Region> grants_;
+  std::unique_ptr<std::byte[]> stack_;
+  std::unique_ptr<PacketBuffer> packet_buffer_;
+  std::mutex mutex_;
+};
+
+// Drives a CPU: holds it for one thread until the lock's end.
+class [[nodiscard]] CpuLock {
+ public:
+  explicit CpuLock(Cpu& cpu) : lock_(cpu.mutex()) {}
+
+ private:
+  std::scoped_lock<std::mutex> lock_;
+};
+
+}  // namespace skep::vm

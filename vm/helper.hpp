@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <span>
+#include <unordered_map>
+
+namespace skep::vm {
+
+class Cpu;
+
+// A helper's five arguments and, as the sixth, the simulated CPU that calls it.
+using HelperFunction = uint64_t (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, Cpu&);
+// A helper of an embedder's own.
+using CustomHelper = std::function<uint64_t(std::span<const uint64_t, 5>, Cpu&)>;
+
+// What an argument has to be (the kernel's enum bpf_arg_type). A memory argument's size is the next argument.
+enum class Argument : uint8_t {
+  kNone,
+  kAnything,
+  kMap,       // a map of the program's
+  kMapKey,    // key_size readable bytes of the map given before
+  kMapValue,  // value_size readable bytes
+  kMemory,    // readable
+  kMemoryOrNull,
+  kWritableMemory,  // written by the helper
+  kSize,            // of the memory before; may not be zero
+  kSizeOrZero,
+  kContext,          // the program's context
+  kCallback,         // a function of the program's
+  kCallbackContext,  // passed on to the callback
+  kString,           // a NUL-terminated string in readable memory
+};
+
+enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull };
+
+// Helpers that the engines carry out themselves.
+enum class Special : uint8_t { kNone, kTailCall };
+
+// Program types a helper is offered to.
+enum class Availability : uint8_t { kAll, kXdp, kSkb };
+
+// One row of the helper table.
+struct HelperRow {
+  uint32_t id = 0;        // BPF_FUNC_*
+  const char* name = "";  // as in bpf_helpers.h without the bpf_ prefix
+  std::array<Argument, 5> arguments{};
+  Returns returns = Returns::kInteger;
+  bool gpl_only = false;
+  Availability availability = Availability::kAll;
+  Special special = Special::kNone;
+  HelperFunction function = nullptr;
+  CustomHelper custom = nullptr;  // wins over function
+};
+
+// The helpers of one machine: the built-in rows, and what the embedder put in place of them or beside them.
+// Rows never move, so programs may point at them. Not to be changed while another thread loads a program.
+class HelperTable {
+ public:
+  explicit HelperTable(std::span<const HelperRow> rows) {
+    for (const HelperRow& row : rows) put(row);
+  }
+
+  // nullptr: no such helper.
+  const HelperRow* find(uint64_t id) const;
+  // Adds a helper or replaces the one of that id, for programs loaded from now on.
+  void put(HelperRow row);
+
+ private:
+  std::deque<HelperRow> rows_;
+  std::unordered_map<uint64_t, const HelperRow*> by_id_;
+};
+
+}  // namespace skep::vm

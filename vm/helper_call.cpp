@@ -1,0 +1,196 @@
+#include "vm/helper_call.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "isa/arithmetic.hpp"
+#include "vm/machine.hpp"
+#include "vm/packet.hpp"
+
+namespace skep::vm {
+namespace {
+
+constexpr uint64_t kMaxArgumentSize = 1 << 29;  // the kernel's BPF_MAX_VAR_SIZ
+constexpr uint64_t kMaxStringSize = 4096;
+
+uint64_t invoke(const HelperRow& helper, const Arguments& a, Cpu& cpu) {
+  if (helper.custom) return helper.custom(a, cpu);
+  return helper.function(a[0], a[1], a[2], a[3], a[4], cpu);
+}
+
+// Holds a call's arguments against its helper's row.
+class ArgumentCheck {
+ public:
+  ArgumentCheck(Cpu& cpu, const CallSite& site, const HelperRow& helper, const Arguments& arguments)
+      : cpu_(cpu), site_(site), helper_(helper), arguments_(arguments) {}
+
+  bool run() {
+    for (size_t i = 0; i < arguments_.size(); ++i)
+      if (!check(i)) return false;
+    return true;
+  }
+
+ private:
+  bool check(size_t i) {
+    const uint64_t value = arguments_[i];
+    switch (helper_.arguments[i]) {
+      case Argument::kNone:
+      case Argument::kAnything:
+      case Argument::kCallbackContext:
+      case Argument::kSizeOrZero:
+        return true;
+      case Argument::kSize:
+        return value != 0 || bad_call(value);
+      case Argument::kMap:
+        return check_map(value);
+      case Argument::kMapKey:
+        return memory(value, map_ ? map_->spec().key_size : 0, false);
+      case Argument::kMapValue:
+        return memory(value, map_ ? map_->spec().value_size : 0, false);
+      case Argument::kMemory:
+        return memory(value, size_after(i), false);
+      case Argument::kMemoryOrNull:
+        return value == 0 || memory(value, size_after(i), false);
+      case Argument::kWritableMemory:
+        return memory(value, size_after(i), true);
+      case Argument::kContext:
+        return value == cpu_.run().context.begin || bad_call(value);
+      case Argument::kCallback:
+        return site_.program->function_at(value) != nullptr || bad_call(value);
+      case Argument::kString:
+        return check_string(value);
+    }
+    return false;
+  }
+
+  uint64_t size_after(size_t i) const { return i + 1 < arguments_.size() ? arguments_[i + 1] : 0; }
+
+  bool check_map(uint64_t value) {
+    if (!site_.program->is_map(value)) return bad_call(value);
+    map_ = reinterpret_cast<const maps::Map*>(value);
+    return true;
+  }
+
+  bool memory(uint64_t address, uint64_t size, bool write) {
+    if (size <= kMaxArgumentSize && cpu_.may_access(*site_.program, address, size, write)) return true;
+    cpu_.raise({.kind = FaultKind::kMemory,
+                .write = write,
+                .slot = site_.slot,
+                .program = site_.program,
+                .address = address,
+                .size = size,
+                .helper = helper_.name});
+    return false;
+  }
+
+  bool check_string(uint64_t address) {
+    for (uint64_t i = 0; i < kMaxStringSize; ++i) {
+      if (!memory(address + i, 1, false)) return false;
+      if (*reinterpret_cast<const char*>(address + i) == '\0') return true;
+    }
+    return bad_call(address);
+  }
+
+  bool bad_call(uint64_t value) {
+    cpu_.raise({.kind = FaultKind::kBadCall,
+                .slot = site_.slot,
+                .program = site_.program,
+                .address = value,
+                .helper = helper_.name});
+    return false;
+  }
+
+  Cpu& cpu_;
+  const CallSite& site_;
+  const HelperRow& helper_;
+  const Arguments& arguments_;
+  const maps::Map* map_ = nullptr;
+};
+
+uint64_t call_checked(const HelperRow& helper, const Arguments& arguments, Cpu& cpu) {
+  const CallSite& site = *cpu.run().call_site;
+  if (!ArgumentCheck(cpu, site, helper, arguments).run()) return 0;
+  return invoke(helper, arguments, cpu);
+}
+
+uint64_t checked_entry(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5, Cpu& cpu) {
+  return call_checked(*cpu.run().call_site->helper, {r1, r2, r3, r4, r5}, cpu);
+}
+
+uint64_t custom_entry(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5, Cpu& cpu) {
+  return invoke(*cpu.run().call_site->helper, {r1, r2, r3, r4, r5}, cpu);
+}
+
+uint64_t by_number_entry(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5, Cpu& cpu) {
+  const CallSite& site = *cpu.run().call_site;
+  const HelperRow* helper = cpu.machine().helpers().find(cpu.run().helper_number);
+  if (!helper || helper->special != Special::kNone || !helper_available(site.program->type(), *helper) ||
+      (helper->gpl_only && !site.program->spec().gpl_compatible())) {
+    cpu.raise({.kind = FaultKind::kBadCall,
+               .slot = site.slot,
+               .program = site.program,
+               .address = cpu.run().helper_number});
+    return 0;
+  }
+  const Arguments arguments{r1, r2, r3, r4, r5};
+  return cpu.run().mode == Mode::kChecked ? call_checked(*helper, arguments, cpu)
+                                          : invoke(*helper, arguments, cpu);
+}
+
+}  // namespace
+
+HelperFunction helper_entry(const CallSite& site, Mode mode) {
+  if (!site.helper) return by_number_entry;
+  if (mode == Mode::kChecked) return checked_entry;
+  return site.helper->custom ? custom_entry : site.helper->function;
+}
+
+bool entry_reads_call_site(const CallSite& site, Mode mode) {
+  return !site.helper || mode == Mode::kChecked || site.helper->custom;
+}
+
+bool may_call_back(const CallSite& site) {
+  return !site.helper || site.helper->custom ||
+         std::ranges::find(site.helper->arguments, Argument::kCallback) != site.helper->arguments.end();
+}
+
+const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map_address, uint64_t index) {
+  if (cpu.run().mode == Mode::kChecked) {
+    const bool is_map = site.program->is_map(map_address);
+    if (!is_map || reinterpret_cast<const maps::Map*>(map_address)->spec().type != BPF_MAP_TYPE_PROG_ARRAY) {
+      cpu.raise({.kind = FaultKind::kBadCall,
+                 .slot = site.slot,
+                 .program = site.program,
+                 .address = map_address,
+                 .helper = site.helper->name});
+      return nullptr;
+    }
+  }
+  auto* map = reinterpret_cast<maps::Map*>(map_address);
+  const auto element = static_cast<uint32_t>(index);
+  if (element >= map->spec().max_entries || cpu.run().tail_calls >= kMaxTailCalls) return nullptr;
+  // The kernel counts the attempt, whether or not a program is there.
+  ++cpu.run().tail_calls;
+  const auto* target = static_cast<const Program*>(map->peek_object(element));
+  if (!target) return nullptr;
+  const Subprogram& entry = target->subprograms().front();
+  if (!cpu.consume_fuel(entry.length(), site.slot)) return nullptr;
+  cpu.run().program = target;
+  return target;
+}
+
+int64_t load_packet(Cpu& cpu, int32_t offset, uint32_t bytes) {
+  const std::byte* from = nullptr;
+  if (cpu.packet_context) {
+    from = cpu.packet_context->filter_load(offset, bytes);
+  } else if (offset >= 0 && static_cast<uint64_t>(offset) + bytes <= cpu.run().packet.size) {
+    from = reinterpret_cast<const std::byte*>(cpu.run().packet.begin) + offset;
+  }
+  if (!from) return -1;
+  uint32_t value = 0;
+  std::memcpy(&value, from, bytes);
+  return isa::byte_swap(value, bytes * 8);
+}
+
+}  // namespace skep::vm

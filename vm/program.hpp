@@ -1,0 +1,83 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "isa/instruction.hpp"
+#include "maps/map.hpp"
+#include "skep/error.hpp"
+#include "vm/fault.hpp"
+#include "vm/helper.hpp"
+#include "vm/lowering.hpp"
+#include "vm/program_type.hpp"
+
+namespace skep::vm {
+
+class Engines;
+class Executable;
+class Program;
+
+// Which engine executes, and whether it holds every access against the regions the program may touch.
+enum class EngineKind : uint8_t { kInterpreter, kJit };
+enum class Mode : uint8_t { kVerified, kChecked };
+
+// What a program needs of the machine it is loaded into; all of it outlives the program.
+struct ProgramEnvironment {
+  const HelperTable& helpers;
+  const Engines& engines;
+  uint32_t id = 0;
+};
+
+// A program admitted for execution: immutable, shareable between threads. Its engines' code is made on first
+// use.
+class Program final : public maps::Object {
+ public:
+  // Fails as lower() does.
+  static Result<std::shared_ptr<Program>> create(ProgramSpec spec, const ProgramEnvironment& environment,
+                                                 const MapResolver& resolve_map);
+  ~Program() override;
+
+  uint32_t id() const override { return id_; }
+  const ProgramSpec& spec() const { return spec_; }
+  const ProgramType& type() const { return *spec_.type; }
+  std::span<const isa::Instruction> instructions() const { return lowered_.decoded; }
+  // As many as instructions(), index for index.
+  std::span<const LoweredInstruction> code() const { return lowered_.code; }
+  std::span<const Subprogram> subprograms() const { return lowered_.subprograms; }
+  std::span<const std::shared_ptr<maps::Map>> maps() const { return lowered_.maps; }
+  // BPF_PROG_BIND_MAP: keeps a map alive with the program; the running program may not touch it by that.
+  void bind_map(std::shared_ptr<maps::Map> map);
+  std::vector<std::shared_ptr<maps::Map>> bound_maps() const;
+
+  // The line an instruction comes from, or nullptr.
+  const SourceLine* line_at(uint32_t slot) const;
+  // The map whose element value holds the address, with that value's bounds; nullptr: none of the program's.
+  const maps::Map* map_containing(uintptr_t address, maps::MemoryRange& range) const;
+  bool is_map(uint64_t address) const;
+  // The function a callback pointer stands for, or nullptr.
+  const Subprogram* function_at(uint64_t address) const;
+
+  // The program's code for an engine, made on first use. Thread-safe; the result lives as the program.
+  const Executable& executable(EngineKind kind, Mode mode) const;
+
+ private:
+  Program(ProgramSpec spec, const ProgramEnvironment& environment);
+
+  ProgramSpec spec_;
+  const Engines& engines_;
+  uint32_t id_;
+  Lowered lowered_;
+  mutable std::mutex mutex_;
+  std::vector<std::shared_ptr<maps::Map>> bound_maps_;
+  mutable std::array<std::atomic<const Executable*>, 4> ready_{};
+  mutable std::array<std::unique_ptr<Executable>, 4> executables_;
+};
+
+}  // namespace skep::vm
