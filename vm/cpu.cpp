@@ -50,10 +50,6 @@ bool Cpu::consume_fuel(uint64_t amount, uint32_t slot) {
   return false;
 }
 
-void Cpu::grant(const void* memory, size_t size) {
-  if (size != 0) grants_.push_back({reinterpret_cast<uintptr_t>(memory), size});
-}
-
 uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   const auto* function = reinterpret_cast<const Subprogram*>(callback);
   const uint32_t slot = function->program->code()[function->begin].slot;

@@ -77,7 +77,11 @@ class Cpu : public RunState {
   bool consume_fuel(uint64_t amount, uint32_t slot);
 
   // Lets the program touch more memory until its run ends: what a helper hands out.
-  void grant(const void* memory, size_t size);
+  void grant(const void* memory, size_t size) {
+    grants_.push_back({reinterpret_cast<uintptr_t>(memory), size});
+  }
+  // Takes the newest grant back.
+  void revoke() { grants_.pop_back(); }
 
   // Whether the running program may access the bytes; raises the fault if not. Checked mode's slow path.
   bool check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write);
@@ -104,6 +108,18 @@ class Cpu : public RunState {
   std::unique_ptr<std::byte[]> stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::mutex mutex_;
+};
+
+// Memory that a callback may touch while it runs, such as the key it is given.
+class [[nodiscard]] ScopedGrant {
+ public:
+  ScopedGrant(Cpu& cpu, const void* memory, size_t size) : cpu_(cpu) { cpu.grant(memory, size); }
+  ScopedGrant(const ScopedGrant&) = delete;
+  ScopedGrant& operator=(const ScopedGrant&) = delete;
+  ~ScopedGrant() { cpu_.revoke(); }
+
+ private:
+  Cpu& cpu_;
 };
 
 // Drives a CPU: holds it for one thread until the lock's end.

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+namespace skep::vm {
+class Cpu;
+}
+
+// The functions that the helper table names, in the form the engines call.
+namespace skep::helpers {
+
+#define SKEP_HELPER(name) \
+  uint64_t name(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5, vm::Cpu& cpu)
+
+// map.cpp
+SKEP_HELPER(map_lookup_elem);
+SKEP_HELPER(map_update_elem);
+SKEP_HELPER(map_delete_elem);
+SKEP_HELPER(map_lookup_percpu_elem);
+SKEP_HELPER(for_each_map_elem);
+
+// environment.cpp
+SKEP_HELPER(ktime_get_ns);
+SKEP_HELPER(ktime_get_boot_ns);
+SKEP_HELPER(ktime_get_coarse_ns);
+SKEP_HELPER(jiffies64);
+SKEP_HELPER(get_prandom_u32);
+SKEP_HELPER(get_smp_processor_id);
+SKEP_HELPER(get_numa_node_id);
+SKEP_HELPER(get_current_pid_tgid);
+SKEP_HELPER(get_current_comm);
+
+// control.cpp
+SKEP_HELPER(loop);
+
+// string.cpp
+SKEP_HELPER(strncmp);
+SKEP_HELPER(trace_printk);
+SKEP_HELPER(trace_vprintk);
+SKEP_HELPER(snprintf);
+
+// packet.cpp
+SKEP_HELPER(xdp_adjust_head);
+SKEP_HELPER(xdp_adjust_tail);
+SKEP_HELPER(xdp_adjust_meta);
+SKEP_HELPER(skb_load_bytes);
+SKEP_HELPER(csum_diff);
+
+#undef SKEP_HELPER
+
+// An error number as a helper returns it: negative, in all 64 bits.
+inline uint64_t error(int code) { return static_cast<uint64_t>(-static_cast<int64_t>(code)); }
+
+}  // namespace skep::helpers

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <memory>
+
+#include "maps/map.hpp"
+#include "vm/machine.hpp"
+#include "vm/program.hpp"
+
+namespace skep::sys {
+
+// bpf(2) over a machine: the kernel's commands with its semantics, and -errno where the kernel fails. `size`
+// is the size of the caller's union bpf_attr, handled as the kernel's bpf_check_uarg_tail_zero does. Pointers
+// in the attributes that point nowhere give -EFAULT. Thread-safe.
+//
+// Descriptors are real ones (a memfd each, named "bpf-map", "bpf-prog", "btf" or "bpf-link"), resolved by
+// inode: close, dup, fcntl and mmap work on them. An object lives as long as a descriptor, a pin, a map or a
+// program refers to it; objects nobody refers to are found when objects are made, listed or looked up by id.
+long bpf(vm::Machine& machine, int command, union bpf_attr* attributes, unsigned size);
+
+// The object behind a descriptor; nullptr: none, or of another kind.
+std::shared_ptr<maps::Map> map_of_descriptor(vm::Machine& machine, int descriptor);
+std::shared_ptr<vm::Program> program_of_descriptor(vm::Machine& machine, int descriptor);
+
+}  // namespace skep::sys
