@@ -2,6 +2,7 @@
 
 #include <linux/bpf.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,12 @@ struct MapSpec {
   uint32_t numa_node = 0;
   uint64_t map_extra = 0;
   std::string name;
+
+  // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
+  bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
+  bool user_may_write() const { return (flags & BPF_F_RDONLY) == 0; }
+  bool program_may_read() const { return (flags & BPF_F_WRONLY_PROG) == 0; }
+  bool program_may_write() const { return (flags & BPF_F_RDONLY_PROG) == 0; }
 };
 
 // What a map needs of the machine it lives in. The epoch domain outlives every map.
@@ -62,11 +69,13 @@ class ElementVisitor {
 // A map. The functions return 0 or a negative error number as the kernel's do, except where said otherwise.
 //
 // Thread safety: every function may be called from any thread at any time, provided that the caller is inside
-// an epoch guard of the environment's domain (a program run is one; user-space commands take one around the call).
-// Pointers handed out stay readable and writable until that guard ends, whatever other threads do to the element.
+// an epoch guard of the environment's domain (a program run is one; user-space commands take one around the
+// call). Pointers handed out stay readable and writable until that guard ends, whatever other threads do to
+// the element.
 //
-// Program side: keys and values are exactly key_size and value_size bytes, `cpu` is the caller's simulated CPU.
-// User side: a per-CPU map's value is the array of every CPU's value, each rounded up to 8 bytes (user_value_size()).
+// Program side: keys and values are exactly key_size and value_size bytes, `cpu` is the caller's simulated
+// CPU. User side: a per-CPU map's value is the array of every CPU's value, each rounded up to 8 bytes
+// (user_value_size()).
 class Map {
  public:
   Map(MapSpec spec, const MapEnvironment& environment);
@@ -80,8 +89,8 @@ class Map {
   virtual size_t user_value_size() const;
 
   // Program side.
-  virtual void* lookup(const void* key, unsigned cpu);                       // nullptr: no such element
-  virtual void* lookup_percpu(const void* key, unsigned cpu);                // nullptr: none, or not a per-CPU map
+  virtual void* lookup(const void* key, unsigned cpu);         // nullptr: no such element
+  virtual void* lookup_percpu(const void* key, unsigned cpu);  // nullptr: none, or not a per-CPU map
   virtual int update(const void* key, const void* value, uint64_t flags, unsigned cpu);
   virtual int erase(const void* key);
   // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
@@ -92,9 +101,9 @@ class Map {
   virtual int write(const void* key, const void* value, uint64_t flags);
   virtual int read_and_erase(const void* key, void* value, uint64_t flags);
   virtual int next_key(const void* key, void* next);  // key == nullptr: the first
-  // One step of BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_BATCH. `in` is nullptr at the beginning, else the
-  // cursor that the step before left in `out`; cursors are 4 bytes or key_size, whichever is larger, as the kernel's.
-  // `count`: room on entry, elements copied on return.
+  // One step of BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_BATCH. `in` is nullptr at the beginning,
+  // else the cursor that the step before left in `out`; cursors are 4 bytes or key_size, whichever is larger,
+  // as the kernel's. `count`: room on entry, elements copied on return.
   virtual int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                          bool erase_read);
 
@@ -108,7 +117,8 @@ class Map {
   // For types whose row says that values are objects.
   virtual std::shared_ptr<Object> object_at(uint32_t index);
   virtual int set_object(uint32_t index, std::shared_ptr<Object> object);  // nullptr clears
-  // The object without taking a share in it, valid until the caller's epoch guard ends. For the running program.
+  // The object without taking a share in it, valid until the caller's epoch guard ends. For the running
+  // program.
   virtual Object* peek_object(uint32_t index);
 
   // BPF_MAP_FREEZE: no user-side writes from now on.
@@ -118,17 +128,17 @@ class Map {
  private:
   MapSpec spec_;
   unsigned cpus_;
-  bool frozen_ = false;
+  std::atomic<bool> frozen_{false};
 };
 
 // The registry: one row per map type. No other list of map types exists.
 enum class ValueKind : uint8_t { kPlain, kProgram, kMap };
 
 struct MapTypeRow {
-  uint32_t type;          // BPF_MAP_TYPE_*
-  const char* name;       // as bpftool prints it: "hash", "percpu_array"
-  bool per_cpu;           // a value per CPU
-  ValueKind value_kind;   // what a user-side value means
+  uint32_t type;         // BPF_MAP_TYPE_*
+  const char* name;      // as bpftool prints it: "hash", "percpu_array"
+  bool per_cpu;          // a value per CPU
+  ValueKind value_kind;  // what a user-side value means
   Result<std::shared_ptr<Map>> (*create)(const MapSpec&, const MapEnvironment&);
 };
 
