@@ -2,6 +2,7 @@
 
 #include <linux/bpf.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,12 @@ struct MapSpec {
   uint32_t numa_node = 0;
   uint64_t map_extra = 0;
   std::string name;
+
+  // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
+  bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
+  bool user_may_write() const { return (flags & BPF_F_RDONLY) == 0; }
+  bool program_may_read() const { return (flags & BPF_F_WRONLY_PROG) == 0; }
+  bool program_may_write() const { return (flags & BPF_F_RDONLY_PROG) == 0; }
 };
 
 // What a map needs of the machine it lives in. The epoch domain outlives every map.
@@ -121,7 +128,7 @@ class Map {
  private:
   MapSpec spec_;
   unsigned cpus_;
-  bool frozen_ = false;
+  std::atomic<bool> frozen_{false};
 };
 
 // The registry: one row per map type. No other list of map types exists.

@@ -1,0 +1,213 @@
+#include "maps/array_map.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "maps/attributes.hpp"
+#include "maps/value_copy.hpp"
+
+namespace skep::maps {
+
+namespace {
+
+// A CPU's part of a per-CPU array begins on a pair of cache lines of its own; hardware fetches them in pairs.
+constexpr size_t kCpuAlignment = 128;
+
+size_t cpu_stride(const MapSpec& spec) {
+  const size_t bytes = size_t{spec.max_entries} * round_up_8(spec.value_size);
+  return (bytes + kCpuAlignment - 1) / kCpuAlignment * kCpuAlignment;
+}
+
+// The value of `size` bytes that holds `address` in elements of `stride` bytes that begin at `begin`; empty
+// if the address lies in the padding between two values.
+MemoryRange value_in_row(uintptr_t begin, size_t stride, size_t size, uintptr_t address) {
+  const uintptr_t value = begin + (address - begin) / stride * stride;
+  if (address - value >= size) return {};
+  return {value, size};
+}
+
+}  // namespace
+
+ArrayBase::ArrayBase(const MapSpec& spec, const MapEnvironment& environment, Mapping storage)
+    : Map(spec, environment), element_size_(round_up_8(spec.value_size)), storage_(std::move(storage)) {}
+
+uint32_t ArrayBase::index_of(const void* key) {
+  uint32_t index = 0;
+  std::memcpy(&index, key, sizeof index);
+  return index;
+}
+
+int ArrayBase::check_update(uint32_t index, uint64_t flags) const {
+  if ((flags & ~uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
+  if (!holds(index)) return -E2BIG;
+  if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  return 0;
+}
+
+int ArrayBase::erase(const void* /*key*/) { return -EINVAL; }
+
+int ArrayBase::next_key(const void* key, void* next) {
+  const uint32_t index = key == nullptr ? UINT32_MAX : index_of(key);
+  uint32_t following = 0;
+  if (holds(index)) {
+    if (index == spec().max_entries - 1) return -ENOENT;
+    following = index + 1;
+  }
+  std::memcpy(next, &following, sizeof following);
+  return 0;
+}
+
+int ArrayBase::read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count,
+                          uint64_t flags, bool erase_read) {
+  if (erase_read) return -kNotSupported;
+  if (check_read_flags(flags) != 0) return -EINVAL;
+  const uint32_t room = count;
+  if (room == 0) return 0;
+  auto* next_value = static_cast<std::byte*>(values);
+  auto* next_slot = static_cast<std::byte*>(keys);
+  uint32_t cursor = in == nullptr ? 0 : index_of(in);
+  const void* previous = in == nullptr ? nullptr : &cursor;
+  int result = 0;
+  for (count = 0; count < room; ++count) {
+    uint32_t key = 0;
+    result = next_key(previous, &key);
+    if (result != 0) break;
+    read(&key, next_value, flags);
+    std::memcpy(next_slot, &key, sizeof key);
+    next_value += user_value_size();
+    next_slot += sizeof key;
+    cursor = key;
+    previous = &cursor;
+  }
+  if (count != 0) std::memcpy(out, &cursor, sizeof cursor);
+  return result;
+}
+
+Result<std::shared_ptr<Map>> ArrayMap::create(const MapSpec& spec, const MapEnvironment& environment) {
+  if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
+  const uint64_t bytes = uint64_t{spec.max_entries} * round_up_8(spec.value_size);
+  Mapping storage =
+      (spec.flags & BPF_F_MMAPABLE) != 0 ? Mapping::memory_file(bytes, "bpf-map") : Mapping::anonymous(bytes);
+  if (!storage) return fail(ENOMEM, "there is no memory for the array");
+  return std::make_shared<ArrayMap>(spec, environment, std::move(storage));
+}
+
+ArrayMap::ArrayMap(const MapSpec& spec, const MapEnvironment& environment, Mapping storage)
+    : ArrayBase(spec, environment, std::move(storage)) {}
+
+void* ArrayMap::lookup(const void* key, unsigned /*cpu*/) {
+  const uint32_t index = index_of(key);
+  return holds(index) ? value_at(index) : nullptr;
+}
+
+int ArrayMap::update(const void* key, const void* value, uint64_t flags, unsigned /*cpu*/) {
+  const uint32_t index = index_of(key);
+  if (const int refused = check_update(index, flags)) return refused;
+  copy_value_relaxed(value_at(index), value, spec().value_size);
+  return 0;
+}
+
+long ArrayMap::for_each(ElementVisitor& visitor, unsigned /*cpu*/) {
+  uint32_t index = 0;
+  while (index < spec().max_entries) {
+    uint32_t key = index;
+    const long stop = visitor.visit(&key, value_at(index));
+    ++index;
+    if (stop != 0) break;
+  }
+  return index;
+}
+
+int ArrayMap::read(const void* key, void* value, uint64_t flags) {
+  if (const int refused = check_read_flags(flags)) return refused;
+  const uint32_t index = index_of(key);
+  if (!holds(index)) return -ENOENT;
+  copy_value_relaxed(value, value_at(index), spec().value_size);
+  return 0;
+}
+
+int ArrayMap::write(const void* key, const void* value, uint64_t flags) {
+  // The command refuses the lock before the map sees the key.
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  return update(key, value, flags, 0);
+}
+
+void* ArrayMap::direct_value() { return spec().max_entries == 1 ? value_at(0) : nullptr; }
+
+MemoryRange ArrayMap::value_containing(uintptr_t address) const {
+  const auto begin = reinterpret_cast<uintptr_t>(storage().data());
+  if (address < begin || address - begin >= element_size() * spec().max_entries) return {};
+  return value_in_row(begin, element_size(), spec().value_size, address);
+}
+
+Result<std::shared_ptr<Map>> PerCpuArrayMap::create(const MapSpec& spec, const MapEnvironment& environment) {
+  if (auto checked = check_array(spec, true); !checked) return std::unexpected(checked.error());
+  Mapping storage = Mapping::anonymous(cpu_stride(spec) * environment.cpus);
+  if (!storage) return fail(ENOMEM, "there is no memory for the per-CPU array");
+  return std::make_shared<PerCpuArrayMap>(spec, environment, std::move(storage));
+}
+
+PerCpuArrayMap::PerCpuArrayMap(const MapSpec& spec, const MapEnvironment& environment, Mapping storage)
+    : ArrayBase(spec, environment, std::move(storage)), cpu_stride_(cpu_stride(spec)) {}
+
+void* PerCpuArrayMap::lookup(const void* key, unsigned cpu) {
+  const uint32_t index = index_of(key);
+  return holds(index) ? value_at(index, cpu) : nullptr;
+}
+
+void* PerCpuArrayMap::lookup_percpu(const void* key, unsigned cpu) {
+  return cpu < cpus() ? lookup(key, cpu) : nullptr;
+}
+
+int PerCpuArrayMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
+  const uint32_t index = index_of(key);
+  if (const int refused = check_update(index, flags)) return refused;
+  copy_value_relaxed(value_at(index, cpu), value, spec().value_size);
+  return 0;
+}
+
+long PerCpuArrayMap::for_each(ElementVisitor& visitor, unsigned cpu) {
+  uint32_t index = 0;
+  while (index < spec().max_entries) {
+    uint32_t key = index;
+    const long stop = visitor.visit(&key, value_at(index, cpu));
+    ++index;
+    if (stop != 0) break;
+  }
+  return index;
+}
+
+int PerCpuArrayMap::read(const void* key, void* value, uint64_t flags) {
+  if (const int refused = check_read_flags(flags)) return refused;
+  const uint32_t index = index_of(key);
+  if (!holds(index)) return -ENOENT;
+  auto* target = static_cast<std::byte*>(value);
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
+    copy_value_relaxed(target + cpu * element_size(), value_at(index, cpu), element_size());
+  }
+  return 0;
+}
+
+int PerCpuArrayMap::write(const void* key, const void* value, uint64_t flags) {
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  const uint32_t index = index_of(key);
+  if (const int refused = check_update(index, flags)) return refused;
+  // The padding is user space's to write and read back, though no program sees it.
+  const auto* source = static_cast<const std::byte*>(value);
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
+    copy_value_relaxed(value_at(index, cpu), source + cpu * element_size(), element_size());
+  }
+  return 0;
+}
+
+MemoryRange PerCpuArrayMap::value_containing(uintptr_t address) const {
+  const auto begin = reinterpret_cast<uintptr_t>(storage().data());
+  if (address < begin || address - begin >= cpu_stride_ * cpus()) return {};
+  const uintptr_t row = begin + (address - begin) / cpu_stride_ * cpu_stride_;
+  if (address - row >= element_size() * spec().max_entries) return {};
+  return value_in_row(row, element_size(), spec().value_size, address);
+}
+
+}  // namespace skep::maps

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+
+#include "maps/element_pool.hpp"
+#include "maps/hash_table.hpp"
+#include "maps/map.hpp"
+
+namespace skep::maps {
+
+// What the hash types share. Semantics: kernel/bpf/hashtab.c.
+class HashMapBase : public Map {
+ public:
+  int erase(const void* key) override;
+  int read_and_erase(const void* key, void* value, uint64_t flags) override;
+  int read(const void* key, void* value, uint64_t flags) override;
+  int next_key(const void* key, void* next) override;
+  // The cursor is the number of the next bucket, 32 bits; a bucket is copied whole or not at all.
+  int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
+                 bool erase_read) override;
+  MemoryRange value_containing(uintptr_t address) const override;
+
+  // How many elements there are; for tests and accounts.
+  uint32_t size() const { return table_.size(); }
+
+ protected:
+  HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values);
+
+  bool has_memory() const { return pool_.reserved() && table_.valid(); }
+  HashTable& table() { return table_; }
+  ElementPool& pool() { return pool_; }
+  const ElementPool& pool() const { return pool_; }
+
+  // 0, or why an update with these flags is refused given that the key is there or is not.
+  static int check_presence(bool present, uint64_t flags);
+  // Places a new element for a key that is not there and leaves its value to the caller, who then inserts it.
+  int make_element(const void* key, uint32_t hash, Element*& made);
+  // Copies a value as user space sees it.
+  virtual void copy_out(Element* element, void* value) const = 0;
+
+ private:
+  int read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, std::byte*& values, uint32_t& copied,
+                  bool erase_read);
+
+  ElementPool pool_;
+  HashTable table_;
+};
+
+// BPF_MAP_TYPE_HASH. An update of a key that is there puts a new element in the place of the old one.
+class HashMap final : public HashMapBase {
+ public:
+  static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
+  HashMap(const MapSpec& spec, const MapEnvironment& environment);
+
+  void* lookup(const void* key, unsigned cpu) override;
+  int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
+  long for_each(ElementVisitor& visitor, unsigned cpu) override;
+  int write(const void* key, const void* value, uint64_t flags) override;
+
+ protected:
+  void copy_out(Element* element, void* value) const override;
+};
+
+// BPF_MAP_TYPE_PERCPU_HASH. An update of a key that is there is made in place; a program's touches its CPU's
+// value only.
+class PerCpuHashMap final : public HashMapBase {
+ public:
+  static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
+  PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environment);
+
+  size_t user_value_size() const override { return pool().value_stride() * cpus(); }
+  void* lookup(const void* key, unsigned cpu) override;
+  void* lookup_percpu(const void* key, unsigned cpu) override;
+  int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
+  long for_each(ElementVisitor& visitor, unsigned cpu) override;
+  int write(const void* key, const void* value, uint64_t flags) override;
+
+ protected:
+  void copy_out(Element* element, void* value) const override;
+
+ private:
+  template <class CopyIn, class Fill>
+  int put(const void* key, uint64_t flags, CopyIn copy_in, Fill fill);
+};
+
+}  // namespace skep::maps

@@ -1,0 +1,48 @@
+#include "maps/map.hpp"
+
+#include <cerrno>
+#include <utility>
+
+#include "maps/attributes.hpp"
+
+namespace skep::maps {
+
+Map::Map(MapSpec spec, const MapEnvironment& environment) : spec_(std::move(spec)), cpus_(environment.cpus) {}
+Map::~Map() = default;
+
+size_t Map::user_value_size() const { return spec_.value_size; }
+
+// What a type does not override it does not support.
+void* Map::lookup(const void* /*key*/, unsigned /*cpu*/) { return nullptr; }
+void* Map::lookup_percpu(const void* /*key*/, unsigned /*cpu*/) { return nullptr; }
+int Map::update(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/, unsigned /*cpu*/) {
+  return -kNotSupported;
+}
+int Map::erase(const void* /*key*/) { return -kNotSupported; }
+long Map::for_each(ElementVisitor& /*visitor*/, unsigned /*cpu*/) { return -kNotSupported; }
+
+int Map::read(const void* /*key*/, void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }
+int Map::write(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }
+int Map::read_and_erase(const void* /*key*/, void* /*value*/, uint64_t flags) {
+  // The kernel looks at the flags before the type.
+  return check_read_flags(flags) != 0 ? -EINVAL : -kNotSupported;
+}
+int Map::next_key(const void* /*key*/, void* /*next*/) { return -kNotSupported; }
+int Map::read_batch(const void* /*in*/, void* /*out*/, void* /*keys*/, void* /*values*/, uint32_t& /*count*/,
+                    uint64_t /*flags*/, bool /*erase_read*/) {
+  return -kNotSupported;
+}
+
+void* Map::direct_value() { return nullptr; }
+MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
+
+std::shared_ptr<Object> Map::object_at(uint32_t /*index*/) { return nullptr; }
+int Map::set_object(uint32_t /*index*/, std::shared_ptr<Object> /*object*/) { return -kNotSupported; }
+Object* Map::peek_object(uint32_t /*index*/) { return nullptr; }
+
+// Acquire and release: who sees the map frozen sees what was written before it was. What a command already
+// under way may still write is for the caller to wait for, as the kernel counts its writers.
+bool Map::frozen() const { return frozen_.load(std::memory_order_acquire); }
+void Map::freeze() { frozen_.store(true, std::memory_order_release); }
+
+}  // namespace skep::maps

@@ -1,0 +1,113 @@
+#include "maps/object_array.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "maps/attributes.hpp"
+
+namespace skep::maps {
+
+namespace {
+
+uint32_t index_of(const void* key) {
+  uint32_t index = 0;
+  std::memcpy(&index, key, sizeof index);
+  return index;
+}
+
+}  // namespace
+
+static_assert(sizeof(std::atomic<void*>) == sizeof(void*), "zeroed pages are empty slots");
+
+Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapEnvironment& environment) {
+  if (spec.value_size != 4)
+    return fail(EINVAL, fmt::format("value_size is {}, a descriptor's is 4", spec.value_size));
+  if (!spec.program_may_read() || !spec.program_may_write()) {
+    return fail(EINVAL, "an array of objects cannot be restricted for programs");
+  }
+  if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
+  Mapping storage = Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<Holder*>));
+  if (!storage) return fail(ENOMEM, "there is no memory for the array");
+  return std::make_shared<ObjectArray>(spec, environment, std::move(storage));
+}
+
+ObjectArray::ObjectArray(const MapSpec& spec, const MapEnvironment& environment, Mapping storage)
+    : Map(spec, environment), epochs_(*environment.epochs), storage_(std::move(storage)) {}
+
+ObjectArray::~ObjectArray() {
+  // Nobody uses the map any more, so what it holds need not wait.
+  for (uint32_t index = 0; index < spec().max_entries; ++index) {
+    const std::unique_ptr<Holder> gone(slot(index).load(std::memory_order_relaxed));
+  }
+}
+
+const ObjectArray::Holder* ObjectArray::holder_at(uint32_t index) const {
+  if (index >= spec().max_entries) return nullptr;
+  // Acquire: pairs with the exchange that put the holder there.
+  return slot(index).load(std::memory_order_acquire);
+}
+
+// Puts a holder in place of another and retires that; whether there was one.
+bool ObjectArray::exchange(uint32_t index, Holder* holder) {
+  // Release: pairs with holder_at(). Acquire: the old holder, which we hand on, was made by another thread.
+  Holder* old = slot(index).exchange(holder, std::memory_order_acq_rel);
+  if (old == nullptr) return false;
+  epochs_.retire(*old, [](EpochDomain::Retired* node) { delete static_cast<Holder*>(node); });
+  return true;
+}
+
+int ObjectArray::erase(const void* key) {
+  const uint32_t index = index_of(key);
+  if (index >= spec().max_entries) return -E2BIG;
+  return exchange(index, nullptr) ? 0 : -ENOENT;
+}
+
+int ObjectArray::read(const void* key, void* value, uint64_t flags) {
+  if (const int refused = check_read_flags(flags)) return refused;
+  const Holder* holder = holder_at(index_of(key));
+  if (holder == nullptr) return -ENOENT;
+  const uint32_t id = holder->object->id();
+  std::memcpy(value, &id, sizeof id);
+  return 0;
+}
+
+int ObjectArray::write(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/) { return -EINVAL; }
+
+int ObjectArray::next_key(const void* key, void* next) {
+  const uint32_t index = key == nullptr ? UINT32_MAX : index_of(key);
+  uint32_t following = 0;
+  if (index < spec().max_entries) {
+    if (index == spec().max_entries - 1) return -ENOENT;
+    following = index + 1;
+  }
+  std::memcpy(next, &following, sizeof following);
+  return 0;
+}
+
+std::shared_ptr<Object> ObjectArray::object_at(uint32_t index) {
+  const Holder* holder = holder_at(index);
+  return holder == nullptr ? nullptr : holder->object;
+}
+
+int ObjectArray::set_object(uint32_t index, std::shared_ptr<Object> object) {
+  if (index >= spec().max_entries) return -E2BIG;
+  std::unique_ptr<Holder> holder;
+  if (object != nullptr) {
+    holder.reset(new (std::nothrow) Holder);
+    if (holder == nullptr) return -ENOMEM;
+    holder->object = std::move(object);
+  }
+  exchange(index, holder.release());
+  return 0;
+}
+
+Object* ObjectArray::peek_object(uint32_t index) {
+  const Holder* holder = holder_at(index);
+  return holder == nullptr ? nullptr : holder->object.get();
+}
+
+}  // namespace skep::maps

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "maps/epoch.hpp"
+#include "maps/map.hpp"
+#include "maps/mapping.hpp"
+
+namespace skep::maps {
+
+// BPF_MAP_TYPE_PROG_ARRAY: an array whose elements are objects, or empty. User space sets them through
+// set_object() and reads their ids; write() refuses, since a descriptor means nothing here. Semantics:
+// kernel/bpf/arraymap.c fd_array_*. An object that was replaced is let go of when every guard that could have
+// seen it has ended.
+class ObjectArray final : public Map {
+ public:
+  static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
+  ObjectArray(const MapSpec& spec, const MapEnvironment& environment, Mapping storage);
+  ~ObjectArray() override;
+
+  int erase(const void* key) override;
+  int read(const void* key, void* value, uint64_t flags) override;
+  int write(const void* key, const void* value, uint64_t flags) override;
+  int next_key(const void* key, void* next) override;
+
+  std::shared_ptr<Object> object_at(uint32_t index) override;
+  int set_object(uint32_t index, std::shared_ptr<Object> object) override;
+  Object* peek_object(uint32_t index) override;
+
+ private:
+  struct Holder : EpochDomain::Retired {
+    std::shared_ptr<Object> object;
+  };
+
+  std::atomic<Holder*>& slot(uint32_t index) const {
+    return reinterpret_cast<std::atomic<Holder*>*>(storage_.data())[index];
+  }
+  const Holder* holder_at(uint32_t index) const;
+  bool exchange(uint32_t index, Holder* holder);
+
+  EpochDomain& epochs_;
+  Mapping storage_;
+};
+
+}  // namespace skep::maps

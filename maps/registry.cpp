@@ -1,0 +1,47 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string_view>
+
+#include "maps/array_map.hpp"
+#include "maps/attributes.hpp"
+#include "maps/hash_map.hpp"
+#include "maps/map.hpp"
+#include "maps/object_array.hpp"
+
+namespace skep::maps {
+
+namespace {
+
+constexpr auto kTypes = std::to_array<MapTypeRow>({
+    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create},
+    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create},
+    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
+    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
+    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
+});
+
+}  // namespace
+
+std::span<const MapTypeRow> map_types() { return kTypes; }
+
+const MapTypeRow* find_map_type(uint32_t type) {
+  const auto* row = std::ranges::find(kTypes, type, &MapTypeRow::type);
+  return row == kTypes.end() ? nullptr : row;
+}
+
+const MapTypeRow* find_map_type(const char* name) {
+  const auto* row = std::ranges::find(kTypes, std::string_view(name), &MapTypeRow::name);
+  return row == kTypes.end() ? nullptr : row;
+}
+
+Result<std::shared_ptr<Map>> create_map(const MapSpec& spec, const MapEnvironment& environment) {
+  const MapTypeRow* row = find_map_type(spec.type);
+  if (row == nullptr) return fail(EINVAL, fmt::format("there is no map type {}", spec.type));
+  if (auto checked = check_common(spec); !checked) return std::unexpected(checked.error());
+  return row->create(spec, environment);
+}
+
+}  // namespace skep::maps
