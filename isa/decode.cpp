@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "isa/instruction.hpp"
@@ -110,9 +111,9 @@ std::string bytes_of(const Encoded& e) {
   return fmt::format("{:02x}", fmt::join(bytes, " "));
 }
 
-std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_view what) {
-  return std::unexpected(
-      DecodeError{static_cast<uint32_t>(slot), fmt::format("insn {} ({}): {}", slot, bytes_of(e), what)});
+std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_view what, int code = EINVAL) {
+  return std::unexpected(DecodeError{static_cast<uint32_t>(slot),
+                                     fmt::format("insn {} ({}): {}", slot, bytes_of(e), what), code});
 }
 
 // Compilers before clang 19 put the register of a call by register into imm.
@@ -186,7 +187,7 @@ std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Enco
     if (const char* field = unused_field_set(*r, e))
       return refuse(slot, program[slot], fmt::format("{} uses reserved field {}", r->name, field));
     if ((writes_dst(*r) && e.dst == kFramePointer) || (writes_src(*r) && e.src == kFramePointer))
-      return refuse(slot, program[slot], "frame pointer is read only");
+      return refuse(slot, program[slot], "frame pointer is read only", EACCES);
 
     Instruction i{r->op, e.dst, e.src, e.off, static_cast<uint32_t>(slot), e.imm};
     if (r->key == Key::kSrc) i.src = 0;
@@ -198,6 +199,8 @@ std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Enco
       const Encoded& high = program[++slot];
       if (high.opcode != 0 || high.dst != 0 || high.src != 0 || high.off != 0)
         return refuse(slot, high, "the second slot of a 64-bit immediate uses reserved fields");
+      if ((i.op == Op::kLdMapFd || i.op == Op::kLdMapIdx) && high.imm != 0)
+        return refuse(slot, high, "the second immediate of a map reference has to be zero");
       i.imm = static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(high.imm)) << 32 |
                                    static_cast<uint32_t>(e.imm));
     }

@@ -168,6 +168,7 @@ struct Instruction {
 struct DecodeError {
   uint32_t slot = 0;
   std::string message;  // says the slot and the bytes too
+  int code = 0;  // the kernel's error number for it: EINVAL, or EACCES for a write to the frame pointer
 };
 
 std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Encoded> program);
