@@ -14,7 +14,7 @@ function(skep_bpf_object name source)
   add_custom_command(
     OUTPUT "${SKEP_BPF_DIR}/${name}"
     COMMAND "${SKEP_BPF_CLANG}" -target bpf -mcpu=${BPF_CPU} -g -O2 -Wall -Werror
-            -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE} ${BPF_FLAGS}
+            -isystem /usr/include/${CMAKE_LIBRARY_ARCHITECTURE} ${BPF_FLAGS}
             -MD -MF "${SKEP_BPF_DIR}/${name}.d" -c "${absolute}" -o "${SKEP_BPF_DIR}/${name}"
     DEPENDS "${absolute}"
     DEPFILE "${SKEP_BPF_DIR}/${name}.d"
