@@ -23,4 +23,7 @@ long bpf(vm::Machine& machine, int command, union bpf_attr* attributes, unsigned
 std::shared_ptr<maps::Map> map_of_descriptor(vm::Machine& machine, int descriptor);
 std::shared_ptr<vm::Program> program_of_descriptor(vm::Machine& machine, int descriptor);
 
+// Removes a pinned path, as unlink(2) on bpffs does; false: nothing is pinned there.
+bool unpin(vm::Machine& machine, const char* path);
+
 }  // namespace skep::sys

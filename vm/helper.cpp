@@ -14,4 +14,18 @@ void HelperTable::put(HelperRow row) {
   by_id_[id] = &rows_.emplace_back(std::move(row));
 }
 
+void HelperTable::put_custom(uint32_t id, std::string name, CustomHelper function) {
+  const HelperRow* replaced = find(id);
+  HelperRow row = replaced
+                      ? *replaced
+                      : HelperRow{.id = id,
+                                  .arguments = {Argument::kAnything, Argument::kAnything, Argument::kAnything,
+                                                Argument::kAnything, Argument::kAnything}};
+  row.name = names_.emplace_back(std::move(name)).c_str();
+  row.special = Special::kNone;
+  row.function = nullptr;
+  row.custom = std::move(function);
+  put(std::move(row));
+}
+
 }  // namespace skep::vm

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <span>
+#include <string>
 #include <unordered_map>
 
 namespace skep::vm {
@@ -67,9 +68,13 @@ class HelperTable {
   const HelperRow* find(uint64_t id) const;
   // Adds a helper or replaces the one of that id, for programs loaded from now on.
   void put(HelperRow row);
+  // Puts an embedder's function under an id. In place of a built-in helper it keeps that one's row otherwise,
+  // so that its arguments are checked alike.
+  void put_custom(uint32_t id, std::string name, CustomHelper function);
 
  private:
   std::deque<HelperRow> rows_;
+  std::deque<std::string> names_;  // of custom helpers
   std::unordered_map<uint64_t, const HelperRow*> by_id_;
 };
 

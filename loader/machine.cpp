@@ -1,0 +1,131 @@
+#include "skep/machine.hpp"
+
+#include <fmt/format.h>
+#include <skep/bpf.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <new>
+
+#include "helpers/helpers.hpp"
+#include "jit/jit.hpp"
+#include "loader/object_state.hpp"
+#include "syscall/bpf.hpp"
+#include "vm/interpreter.hpp"
+#include "vm/machine.hpp"
+
+namespace skep {
+namespace {
+
+constexpr uintmax_t kMaxObjectSize = 256 * 1024 * 1024;
+
+vm::MachineOptions internal_options(const MachineOptions& options) {
+  return {.cpus = options.cpus,
+          .seed = options.seed,
+          .engine = options.engine == Engine::kJit ? vm::EngineKind::kJit : vm::EngineKind::kInterpreter,
+          .mode = options.mode == Mode::kChecked ? vm::Mode::kChecked : vm::Mode::kVerified,
+          .fuel = options.fuel};
+}
+
+Result<std::vector<std::byte>> read_file(const std::string& path) {
+  struct stat status{};
+  if (stat(path.c_str(), &status) != 0) return fail(errno, fmt::format("{}: {}", path, std::strerror(errno)));
+  if (!S_ISREG(status.st_mode)) return fail(EINVAL, fmt::format("{}: not a regular file", path));
+  if (static_cast<uintmax_t>(status.st_size) > kMaxObjectSize)
+    return fail(EFBIG, fmt::format("{}: larger than {} bytes", path, kMaxObjectSize));
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return fail(errno, fmt::format("{}: {}", path, std::strerror(errno)));
+  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!file) return fail(EIO, fmt::format("{}: cannot be read", path));
+  return bytes;
+}
+
+}  // namespace
+
+Result<Machine> Machine::create(const MachineOptions& options) try {
+  auto machine = vm::Machine::create(internal_options(options), helpers::builtin_helpers(),
+                                     vm::make_interpreter(), jit::make_jit());
+  if (!machine) return std::unexpected(machine.error());
+  return Machine(std::move(*machine));
+} catch (const std::bad_alloc&) {
+  return fail(ENOMEM, "not enough memory for the machine");
+}
+
+unsigned Machine::cpus() const { return machine_->cpus(); }
+
+Result<Object> Machine::open(const std::string& path, const ObjectOptions& options) const {
+  auto image = read_file(path);
+  if (!image) return std::unexpected(image.error());
+  auto state = loader::open_image(machine_, std::move(*image), path, options);
+  if (!state) return std::unexpected(state.error());
+  return Object(std::move(*state));
+}
+
+Result<Object> Machine::open(std::span<const std::byte> image, const ObjectOptions& options) const {
+  const std::string label = options.name.empty() ? "object" : options.name;
+  auto state = loader::open_image(machine_, {image.begin(), image.end()}, label, options);
+  if (!state) return std::unexpected(state.error());
+  return Object(std::move(*state));
+}
+
+void Machine::set_helper(uint32_t id, std::string name, Helper helper) {
+  machine_->helpers().put_custom(id, std::move(name),
+                                 [helper = std::move(helper)](std::span<const uint64_t, 5> a, vm::Cpu& cpu) {
+                                   HelperCall call(cpu);
+                                   return helper(a, call);
+                                 });
+}
+
+void Machine::set_trace_sink(std::function<void(unsigned cpu, std::string_view line)> sink) {
+  machine_->set_trace_sink(std::move(sink));
+}
+
+void Machine::advance_clock(uint64_t nanoseconds) { machine_->clock().advance(nanoseconds); }
+
+long Machine::bpf(int command, union bpf_attr* attributes, unsigned size) const {
+  return sys::bpf(*machine_, command, attributes, size);
+}
+
+unsigned HelperCall::cpu() const { return cpu_->id(); }
+bool HelperCall::may_access(uint64_t address, uint64_t size, bool write) const {
+  return cpu_->may_access(*cpu_->run().program, address, size, write);
+}
+uint64_t HelperCall::call_back(uint64_t callback, const std::array<uint64_t, 5>& arguments) const {
+  return cpu_->call_back(callback, arguments);
+}
+bool HelperCall::stopped() const { return cpu_->stopped(); }
+void HelperCall::grant(std::span<const std::byte> memory) const { cpu_->grant(memory.data(), memory.size()); }
+
+std::vector<std::string> program_type_names() {
+  std::vector<std::string> names;
+  for (const vm::ProgramType& type : vm::program_types()) names.emplace_back(type.name);
+  return names;
+}
+
+}  // namespace skep
+
+struct skep_machine {
+  skep::Machine machine;
+};
+
+extern "C" struct skep_machine* skep_machine_new(unsigned int cpus, uint64_t seed) {
+  skep::MachineOptions options{.cpus = cpus};
+  if (seed != 0) options.seed = seed;
+  auto machine = skep::Machine::create(options);
+  if (machine) return new (std::nothrow) skep_machine{std::move(*machine)};
+  errno = machine.error().code;
+  return nullptr;
+}
+
+extern "C" void skep_machine_free(struct skep_machine* machine) { delete machine; }
+
+extern "C" long skep_bpf(struct skep_machine* machine, int cmd, union bpf_attr* attr, unsigned int size) {
+  const long result = machine->machine.bpf(cmd, attr, size);
+  if (result >= 0) return result;
+  errno = static_cast<int>(-result);
+  return -1;
+}
