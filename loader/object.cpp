@@ -2,6 +2,7 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -26,8 +27,14 @@ std::string map_type_name(uint32_t type) {
   return name ? name : fmt::format("type {}", type);
 }
 
-// Where a global variable's initial value lies.
-std::span<std::byte> initial_value(const bpf_object* object, std::string_view variable) {
+// Where a global variable lies in the initial value of the map that holds its section.
+struct VariablePlace {
+  bpf_map* map = nullptr;
+  size_t offset = 0;
+  size_t size = 0;
+};
+
+VariablePlace find_variable(const bpf_object* object, std::string_view variable) {
   const struct btf* btf = bpf_object__btf(object);
   if (!btf) return {};
   for (uint32_t id = 1; id < btf__type_cnt(btf); ++id) {
@@ -37,15 +44,20 @@ std::span<std::byte> initial_value(const bpf_object* object, std::string_view va
     for (unsigned n = 0; n < btf_vlen(section); ++n) {
       const btf_type* var = btf__type_by_id(btf, entries[n].type);
       if (!var || variable != btf__name_by_offset(btf, var->name_off)) continue;
-      const bpf_map* map = bpf_object__find_map_by_name(object, btf__name_by_offset(btf, section->name_off));
-      size_t size = 0;
-      auto* value =
-          map ? static_cast<std::byte*>(bpf_map__initial_value(const_cast<bpf_map*>(map), &size)) : nullptr;
-      if (!value || entries[n].offset + entries[n].size > size) return {};
-      return {value + entries[n].offset, entries[n].size};
+      const char* section_name = btf__name_by_offset(btf, section->name_off);
+      return {bpf_object__find_map_by_name(object, section_name), entries[n].offset, entries[n].size};
     }
   }
   return {};
+}
+
+int set_in_initial_value(const VariablePlace& place, std::span<const std::byte> value) {
+  size_t size = 0;
+  const auto* initial = static_cast<const std::byte*>(bpf_map__initial_value(place.map, &size));
+  if (!initial || place.offset + place.size > size) return -EINVAL;
+  std::vector<std::byte> changed(initial, initial + size);
+  std::ranges::copy(value, changed.begin() + static_cast<ptrdiff_t>(place.offset));
+  return bpf_map__set_initial_value(place.map, changed.data(), changed.size());
 }
 
 }  // namespace
@@ -86,14 +98,14 @@ std::vector<MapInfo> Object::maps() const {
 
 Result<void> Object::set_variable(std::string_view name, std::span<const std::byte> value) const {
   if (state_->loaded) return fail(EINVAL, fmt::format("{}: already loaded", state_->label));
-  const std::span<std::byte> place =
-      state_->object ? initial_value(state_->object.get(), name) : std::span<std::byte>();
-  if (place.empty())
-    return fail(ENOENT, fmt::format("{}: no global variable named '{}'", state_->label, name));
-  if (place.size() != value.size())
-    return fail(EINVAL, fmt::format("{}: variable '{}' has {} bytes, not {}", state_->label, name,
-                                    place.size(), value.size()));
-  std::memcpy(place.data(), value.data(), value.size());
+  const VariablePlace place = state_->object ? find_variable(state_->object.get(), name) : VariablePlace{};
+  if (!place.map) return fail(ENOENT, fmt::format("{}: no global variable named '{}'", state_->label, name));
+  if (place.size != value.size())
+    return fail(EINVAL, fmt::format("{}: variable '{}' has {} bytes, not {}", state_->label, name, place.size,
+                                    value.size()));
+  if (const int result = set_in_initial_value(place, value); result != 0)
+    return fail(-result, fmt::format("{}: variable '{}' cannot be set: {}", state_->label, name,
+                                     std::strerror(-result)));
   return {};
 }
 

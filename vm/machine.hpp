@@ -24,8 +24,8 @@ inline constexpr unsigned kMaxCpus = 1024;
 inline constexpr uint64_t kDefaultFuel = 1'000'000'000;
 
 struct MachineOptions {
-  unsigned cpus = 1;             // 1 to kMaxCpus
-  std::optional<uint64_t> seed;  // fixes clock, random numbers, task and map seeds
+  unsigned cpus = 1;                  // 1 to kMaxCpus
+  std::optional<uint64_t> seed = {};  // fixes clock, random numbers, task and map seeds
   EngineKind engine = EngineKind::kJit;
   Mode mode = Mode::kChecked;
   uint64_t fuel = kDefaultFuel;  // per run
