@@ -92,7 +92,7 @@ constexpr Case kCases[] = {
     {"hash sizes that overflow", kHash, 0xffffffff, 0xffffffff, 1, 0, 0, 0, E2BIG},
     {"hash too many buckets", kHash, 4, 4, (1U << 27) + 1, BPF_F_NO_PREALLOC, 0, 0, E2BIG},
     {"hash most entries", kHash, 4, 4, 0xffffffff, 0, 0, 0, E2BIG},
-    {"hash of 512 GiB", kHash, 4, 4096, 1U << 27, 0, 0, 0, ENOMEM},
+    {"hash of 4 TiB", kHash, 4, 4194000, 1U << 20, 0, 0, 0, ENOMEM},
     {"hash on node 0", kHash, 4, 4, 1, BPF_F_NUMA_NODE, 0, 0, 0},
     {"hash on node 99", kHash, 4, 4, 1, BPF_F_NUMA_NODE, 99, 0, EINVAL},
 

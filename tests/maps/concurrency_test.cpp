@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <cerrno>
 #include <thread>
 
@@ -42,12 +43,19 @@ class Random {
 
 class ConcurrencyTest : public MapTest {
  protected:
-  static constexpr int kRounds = 15000;
+  static constexpr int kRounds = 200000;
 
+  // Runs function(cpu) for all CPUs at the same time.
   template <class Function>
-  void on_every_cpu(Function function) {
+  static void on_every_cpu(const Function& function) {
+    std::barrier together(kCpus);
     std::vector<std::jthread> threads;
-    for (unsigned cpu = 0; cpu < kCpus; ++cpu) threads.emplace_back([=] { function(cpu); });
+    for (unsigned cpu = 0; cpu < kCpus; ++cpu) {
+      threads.emplace_back([&, cpu] {
+        together.arrive_and_wait();
+        function(cpu);
+      });
+    }
   }
 };
 
@@ -180,9 +188,8 @@ TEST_P(HashConcurrencyTest, NoExistHasOneWinner) {
   EXPECT_TRUE(std::ranges::all_of(winners, [](const std::atomic<int>& won) { return won == 1; }));
 }
 
-// One bucket for all keys, so that every replacement happens in the middle of a chain that others walk.
+// Few buckets, so that replacements happen in the middle of chains that others walk.
 TEST_P(HashConcurrencyTest, AReplacedKeyIsNeverAbsent) {
-  // Keys that share a bucket with key 0 among 64, found by the order in which a batch reads them.
   constexpr uint32_t kRoom = 8;
   const auto map = create(BPF_MAP_TYPE_HASH, 4, sizeof(Proof), kRoom, GetParam());
   {
@@ -286,8 +293,11 @@ TEST_F(ConcurrencyTest, BatchDeletionTakesEachElementOnce) {
         const uint32_t key = cpu * kPerCpu + i;
         const uint64_t value = key;
         for (;;) {
-          const EpochDomain::CpuGuard guard(epochs_, cpu);
-          if (map->update(&key, &value, BPF_NOEXIST, cpu) == 0) break;
+          {
+            const EpochDomain::CpuGuard guard(epochs_, cpu);
+            if (map->update(&key, &value, BPF_NOEXIST, cpu) == 0) break;
+          }
+          std::this_thread::yield();
         }
       }
       --writers;
