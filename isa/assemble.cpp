@@ -99,7 +99,10 @@ class Assembler {
       cursor_.back_to(start);
       return false;
     }
-    if (!labels_.emplace(name, slot_).second) fail(fmt::format("label '{}' is defined twice", name));
+    if (!labels_.emplace(name, slot_).second) {
+      cursor_.back_to(start);
+      fail(fmt::format("label '{}' is defined twice", name));
+    }
     return true;
   }
 
@@ -143,6 +146,16 @@ class Assembler {
     }
     cursor_.back_to(start);
     return std::nullopt;
+  }
+  // The right operand, if it is a register.
+  std::optional<Register> try_register_beside(const Register& left) {
+    const Cursor::Mark start = cursor_.mark();
+    const auto right = try_register();
+    if (right && right->width != left.width) {
+      cursor_.back_to(start);
+      fail("the registers differ in width");
+    }
+    return right;
   }
   Register any_register() {
     if (const auto reg = try_register()) return *reg;
@@ -286,9 +299,8 @@ class Assembler {
     const auto condition = operation(Condition::kEq, Condition::kSle);
     if (!condition) return fail("expected a comparison");
     Instruction i{Op::kExit, left.number, 0, 0, 0, 0};
-    const auto right = try_register();
+    const auto right = try_register_beside(left);
     if (right) {
-      if (right->width != left.width) fail("the registers differ in width");
       i.src = right->number;
     } else {
       i.imm = immediate();
@@ -368,8 +380,7 @@ class Assembler {
     if (!op || *op == AluOp::kNeg) return fail("expected an operator");
     if (*op == AluOp::kMov && move(dst)) return;
     Instruction i{Op::kExit, dst.number, 0, 0, 0, 0};
-    const auto src = try_register();
-    if (src && src->width != dst.width) fail("the registers differ in width");
+    const auto src = try_register_beside(dst);
     if (src)
       i.src = src->number;
     else
