@@ -1,0 +1,95 @@
+#include "jit/emitter.hpp"
+#include "jit/runtime.hpp"
+#include "vm/helper_call.hpp"
+
+namespace skep::jit {
+
+using asmjit::imm;
+using vm::RunState;
+namespace x86 = asmjit::x86;
+
+void Emitter::local_call(const Instruction& i) {
+  charge(i);
+  a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
+  a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
+  a_.ja(fault(vm::FaultKind::kCallDepth, i.slot));
+  for (const Gp& reg : saved_) a_.push(reg);
+  const bool pad = saved_.size() % 2 != 0;
+  if (pad) a_.sub(x86::rsp, 8);
+  a_.mov(kFrame, kScratch);
+  a_.call(functions_[i.target]);
+  a_.sub(kFrame, vm::kFrameSize);
+  if (pad) a_.add(x86::rsp, 8);
+  for (size_t n = saved_.size(); n-- > 0;) a_.pop(saved_[n]);
+  clear_arguments();
+}
+
+void Emitter::helper_call(const Instruction& i) {
+  const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
+  if (site.helper && site.helper->special == vm::Special::kTailCall) return tail_call(site);
+  if (vm::may_call_back(site)) a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
+  if (vm::entry_reads_call_site(site, mode_)) {
+    move_immediate(kScratch, i.imm);
+    a_.mov(run_state(offsetof(RunState, call_site)), kScratch);
+  }
+  if (!site.helper) a_.mov(run_state(offsetof(RunState, helper_number)), native(i.dst));
+  a_.mov(x86::r9, kCpu);
+  call(reinterpret_cast<const void*>(vm::helper_entry(site, mode_)));
+  a_.cmp(run_state(offsetof(RunState, faulted)), 0);
+  a_.jne(unwind_);
+  clear_arguments();
+}
+
+void Emitter::tail_call(const vm::CallSite& site) {
+  const Label go_on = a_.newLabel();
+  a_.mov(x86::rcx, kCpu);
+  move_immediate(x86::r8, reinterpret_cast<uintptr_t>(&site));
+  call(reinterpret_cast<const void*>(&jit::tail_call));
+  a_.test(x86::rax, x86::rax);
+  a_.jz(go_on);
+  // The target's frame takes the place of this one. It sees r1 alone.
+  a_.mov(kScratch2, x86::rax);
+  a_.mov(kScratch, x86::rdx);
+  if (checked()) {
+    a_.xor_(x86::eax, x86::eax);
+    clear_arguments();
+    for (unsigned n = 6; n <= 9; ++n) a_.xor_(native(n).r32(), native(n).r32());
+  }
+  a_.mov(native(1), kScratch);
+  a_.add(x86::rsp, kNativeFrame);
+  a_.jmp(kScratch2);
+
+  a_.bind(go_on);
+  a_.cmp(run_state(offsetof(RunState, faulted)), 0);
+  a_.jne(unwind_);
+  a_.xor_(x86::eax, x86::eax);
+  clear_arguments();
+}
+
+void Emitter::packet_load(const Instruction& i, const isa::Row& row) {
+  const auto offset = static_cast<int32_t>(static_cast<uint32_t>(i.imm));
+  if (row.packet_mode() == isa::PacketMode::kInd)
+    a_.lea(x86::esi, x86::ptr(native(i.src), offset));
+  else
+    a_.mov(x86::esi, offset);
+  a_.mov(x86::rdi, kCpu);
+  a_.mov(x86::edx, row.width / 8);
+  call(reinterpret_cast<const void*>(&vm::load_packet));
+  a_.test(x86::rax, x86::rax);
+  a_.js(return_zero_);
+  returns_zero_ = true;
+  clear_arguments();
+}
+
+void Emitter::leave() {
+  a_.add(x86::rsp, kNativeFrame);
+  a_.ret();
+}
+
+// r1 to r5 read as 0 after a call. A verified program does not read them.
+void Emitter::clear_arguments() {
+  if (!checked()) return;
+  for (unsigned n = 1; n <= 5; ++n) a_.xor_(native(n).r32(), native(n).r32());
+}
+
+}  // namespace skep::jit

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <asmjit/x86.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "jit/native_program.hpp"
+#include "jit/registers.hpp"
+#include "vm/lowering.hpp"
+#include "vm/program.hpp"
+
+namespace skep::jit {
+
+// Translates one program. Its functions are calls and returns of the native stack; a frame is 8 bytes (the
+// loops that may_goto has left), so that the stack is aligned for calls of C++ functions wherever an
+// instruction begins. A caller saves its r6 to r9, so that a tail call is a jump.
+class Emitter {
+ public:
+  Emitter(const vm::Program& program, vm::Mode mode, bool bmi2, asmjit::CodeHolder& code);
+
+  void emit();  // once; errors go to the code holder's handler
+  CodeLayout layout() const;
+
+ private:
+  using Instruction = vm::LoweredInstruction;
+  using Label = asmjit::Label;
+  using Mem = asmjit::x86::Mem;
+
+  static constexpr int kNativeFrame = 8;
+
+  struct FaultStub {
+    Label label;
+    vm::FaultKind kind;
+    uint32_t slot;
+    unsigned size;  // misaligned: of the access whose address is in kAddress
+  };
+  struct CheckThunk {
+    Label label;
+    unsigned bytes;
+    bool write;
+  };
+
+  bool checked() const { return mode_ == vm::Mode::kChecked; }
+
+  // emitter.cpp
+  void function(const vm::Subprogram& function);
+  void instruction(const Instruction& i);
+  void trampoline();
+  void fault_stubs();
+  Label& label_of(uint32_t index);
+  Label fault(vm::FaultKind kind, uint32_t slot, unsigned size = 0);
+  void call(const void* function);
+  void move_immediate(const Gp& dst, uint64_t value);
+  void charge(const Instruction& i);
+
+  // emit_arithmetic.cpp
+  void arithmetic(const Instruction& i, const isa::Row& row);
+  void binary(asmjit::x86::Inst::Id id, const Instruction& i, const isa::Row& row);
+  void multiply(const Instruction& i, const isa::Row& row);
+  void shift(const Instruction& i, const isa::Row& row);
+  void shift_by_register(isa::AluOp op, const Gp& dst, const Gp& count);
+  void move(const Instruction& i, const isa::Row& row);
+  void divide(const Instruction& i, const isa::Row& row);
+  bool divide_by_constant(const Instruction& i, const isa::Row& row);
+  void divide_unsigned(isa::AluOp op, unsigned width, const Label& done);
+  void divide_signed(isa::AluOp op, unsigned width, const Label& done);
+
+  // emit_jump.cpp
+  void conditional_jump(const Instruction& i, const isa::Row& row);
+  void compare(const Instruction& i, const isa::Row& row);
+  void jump(const Instruction& i);
+  void may_goto(const Instruction& i);
+
+  // emit_memory.cpp
+  void load(const Instruction& i, const isa::Row& row);
+  void load_from(const Gp& dst, const Mem& from, bool is_signed);
+  void store(const Instruction& i, const isa::Row& row);
+  void atomic(const Instruction& i, const isa::Row& row);
+  void fetch_by_loop(asmjit::x86::Inst::Id id, const Instruction& i, unsigned width, const Mem& at);
+  void ordered(const Instruction& i, const isa::Row& row);
+
+  // emit_call.cpp
+  void local_call(const Instruction& i);
+  void helper_call(const Instruction& i);
+  void tail_call(const vm::CallSite& site);
+  void packet_load(const Instruction& i, const isa::Row& row);
+  void leave();
+  void clear_arguments();
+
+  // checks.cpp
+  Mem checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
+  Mem checked_aligned_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
+  Label check_thunk(unsigned bytes, bool write);
+  void check_thunks();
+  void check_region(size_t region, unsigned bytes, const Label& inside);
+  void check_slowly(const CheckThunk& thunk);
+
+  const vm::Program& program_;
+  vm::Mode mode_;
+  bool bmi2_;
+  asmjit::CodeHolder& code_;
+  asmjit::x86::Assembler a_;
+
+  std::vector<Label> functions_;
+  std::vector<Label> labels_;  // of instructions that are jumped to; invalid: of no jump yet
+  std::vector<uint32_t> offsets_;
+  std::vector<Gp> saved_;  // across local calls of the function being emitted
+  std::vector<FaultStub> fault_stubs_;
+  std::vector<CheckThunk> check_thunks_;
+  Label trampoline_;
+  Label unwind_;       // the run is over: back to C++ with r0 = 0
+  Label return_zero_;  // ends the function with r0 = 0
+  bool returns_zero_ = false;
+};
+
+// A field of the CPU's vm::RunState, by its offset.
+inline asmjit::x86::Mem run_state(size_t offset) {
+  return asmjit::x86::qword_ptr(kCpu, static_cast<int32_t>(offset));
+}
+
+}  // namespace skep::jit

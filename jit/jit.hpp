@@ -1,0 +1,18 @@
+#pragma once
+
+#include <memory>
+
+#include "vm/engine.hpp"
+
+namespace skep::jit {
+
+struct JitOptions {
+  bool use_bmi2 = true;  // where the host has it
+};
+
+// The x86-64 JIT: translates the lowered instructions to machine code, one program at a time. Does to
+// registers, memory and fuel what the interpreter does, and faults where it faults. Code is never writable
+// and executable at once.
+std::unique_ptr<vm::Engine> make_jit(const JitOptions& options = {});
+
+}  // namespace skep::jit

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "jit/executable_memory.hpp"
+#include "vm/cpu.hpp"
+#include "vm/engine.hpp"
+
+namespace skep::jit {
+
+// Offsets into a program's machine code.
+struct CodeLayout {
+  uint32_t text_size = 0;   // without the table of far addresses behind it
+  uint32_t trampoline = 0;  // the way in from C++
+  std::vector<uint32_t> functions;
+  std::vector<uint32_t> instructions;  // index for index with vm::Program::code()
+};
+
+// A program's machine code.
+class NativeProgram final : public vm::Executable {
+ public:
+  NativeProgram(const vm::Program& program, vm::Mode mode, bool bmi2);
+
+  uint64_t call(vm::Cpu& cpu, const vm::Subprogram& function, const vm::Arguments& arguments) const override;
+  std::span<const uint8_t> machine_code() const override { return memory_.bytes().first(layout_.text_size); }
+  std::span<const uint32_t> instruction_offsets() const override { return layout_.instructions; }
+
+  // Where a function is entered from other generated code.
+  const void* entry(uint32_t function) const { return memory_.bytes().data() + layout_.functions[function]; }
+
+ private:
+  class Translation;
+  explicit NativeProgram(Translation&& translation);
+
+  CodeLayout layout_;
+  ExecutableMemory memory_;
+};
+
+}  // namespace skep::jit

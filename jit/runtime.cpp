@@ -1,0 +1,27 @@
+#include "jit/runtime.hpp"
+
+#include "jit/native_program.hpp"
+#include "vm/helper_call.hpp"
+
+namespace skep::jit {
+
+void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::FaultKind kind,
+                 uint64_t address, uint64_t size) noexcept {
+  cpu.raise({.kind = kind, .slot = slot, .program = &program, .address = address, .size = size});
+}
+
+bool check_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+                  bool write) noexcept {
+  return cpu.check_access(program, slot, address, size, write);
+}
+
+TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,
+                   const vm::CallSite& site) noexcept {
+  const vm::Program* target = vm::tail_call_target(cpu, site, map, index);
+  if (!target) return {nullptr, context};
+  // Programs of one machine share its engines, so that the executable is this JIT's.
+  const auto& code = static_cast<const NativeProgram&>(target->executable(cpu.engine, cpu.mode));
+  return {code.entry(0), context};
+}
+
+}  // namespace skep::jit

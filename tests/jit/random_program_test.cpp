@@ -1,0 +1,88 @@
+#include "random_program.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "engine_pair.hpp"
+#include "vm/random.hpp"
+
+namespace skep::jit {
+namespace {
+
+using vm::FaultKind;
+using vm::Mode;
+
+constexpr int32_t kMix = 1;
+constexpr int32_t kCallTwice = 2;
+
+uint64_t mix(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, vm::Cpu&) {
+  return a ^ (b * 3) ^ (c * 5) ^ (d * 7) ^ (e * 11);
+}
+
+uint64_t call_twice(uint64_t callback, uint64_t argument, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
+  uint64_t sum = 0;
+  for (uint64_t n = 0; n < 2; ++n) {
+    sum += cpu.call_back(callback, {n, argument, 0, 0, 0});
+    if (cpu.stopped()) return 0;
+  }
+  return sum;
+}
+
+std::vector<vm::HelperRow> helpers() {
+  using enum vm::Argument;
+  return {
+      {.id = kMix,
+       .name = "mix",
+       .arguments = {kAnything, kAnything, kAnything, kAnything, kAnything},
+       .function = mix},
+      {.id = kCallTwice, .name = "call_twice", .arguments = {kCallback, kAnything}, .function = call_twice}};
+}
+
+std::vector<std::byte> random_bytes(uint64_t seed, size_t size) {
+  vm::Random random(seed);
+  std::vector<std::byte> bytes(size);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.next());
+  return bytes;
+}
+
+// How the runs ended, to see that the programs are worth running.
+std::map<FaultKind, unsigned> compare(uint64_t first, uint64_t count, const JitOptions& jit,
+                                      RandomProgramOptions options) {
+  EnginePair pair(helpers(), jit);
+  options.plain_helper = kMix;
+  options.callback_helper = kCallTwice;
+  pair.set_memory(random_bytes(first, options.memory_size));
+  std::map<FaultKind, unsigned> ends;
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    SCOPED_TRACE(seed);
+    const auto program = pair.load(random_program(seed, options));
+    if (!program) break;
+    ++ends[pair.run_both(*program, Mode::kChecked, 2000).kind];
+    if (testing::Test::HasFailure()) break;
+  }
+  return ends;
+}
+
+TEST(RandomPrograms, EnginesAgree) {
+  auto ends = compare(1, 4000, {}, {});
+  EXPECT_GT(ends[FaultKind::kNone], 1000u);
+  EXPECT_GT(ends[FaultKind::kMemory], 100u);
+  EXPECT_GT(ends[FaultKind::kMisaligned], 20u);
+  EXPECT_GT(ends[FaultKind::kFuel], 50u);
+  EXPECT_GT(ends[FaultKind::kCallDepth], 5u);
+}
+
+TEST(RandomPrograms, EnginesAgreeOnShortOnes) { compare(100'000, 3000, {}, {.length = 6, .functions = 1}); }
+
+TEST(RandomPrograms, EnginesAgreeWithoutBmi2) {
+  compare(200'000, 1000, {.use_bmi2 = false}, {.length = 60, .functions = 5, .memory_size = 256});
+}
+
+TEST(RandomPrograms, OneSeedGivesOneProgram) {
+  EXPECT_EQ(random_program(7, {}), random_program(7, {}));
+  EXPECT_NE(random_program(7, {}), random_program(8, {}));
+}
+
+}  // namespace
+}  // namespace skep::jit
