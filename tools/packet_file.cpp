@@ -39,6 +39,11 @@ Result<File> open_file(const std::string& name, const char* mode) {
   return file;
 }
 
+// libpcap closes the file from here on, which the analyzer cannot know.
+void hand_over(File& file) {
+  [[maybe_unused]] const std::FILE* pcaps = file.release();
+}  // NOLINT(clang-analyzer-unix.Stream)
+
 std::chrono::nanoseconds timestamp_of(const pcap_pkthdr& header) {
   // Both files are opened with nanosecond precision: tv_usec then holds nanoseconds.
   return std::chrono::seconds(header.ts.tv_sec) + std::chrono::nanoseconds(header.ts.tv_usec);
@@ -60,7 +65,7 @@ Result<PacketReader> PacketReader::open(const std::filesystem::path& path, size_
   if (capture == nullptr) {
     return fail(EINVAL, fmt::format("cannot read {} as a packet capture: {}", name, message.data()));
   }
-  file->release();  // the capture closes it from here on
+  hand_over(*file);
   PacketReader reader(std::move(name), max_size, capture);
   const int link_type = pcap_datalink(capture);
   if (link_type != DLT_EN10MB) {
@@ -108,11 +113,10 @@ Result<PacketWriter> PacketWriter::open(const std::filesystem::path& path) {
   if (format == nullptr) return fail(ENOMEM, fmt::format("cannot write {}: out of memory", name));
   pcap_dumper_t* dumper = pcap_dump_fopen(format.get(), file->get());
   if (dumper == nullptr) {
-    // libpcap closes the file when it cannot write the header.
-    file->release();
+    hand_over(*file);  // libpcap closes the file when it cannot write the header
     return fail(EIO, fmt::format("cannot write {}: {}", name, pcap_geterr(format.get())));
   }
-  file->release();
+  hand_over(*file);
   return PacketWriter(std::move(name), dumper);
 }
 

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -78,7 +79,12 @@ int record() {
 }  // namespace skep::samples
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == "--record") return skep::samples::record();
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  try {
+    if (argc == 2 && std::string_view(argv[1]) == "--record") return skep::samples::record();
+    ::testing::InitGoogleTest(&argc, argv);
+    return RUN_ALL_TESTS();
+  } catch (const std::exception& error) {
+    std::fputs(error.what(), stderr);
+    return 1;
+  }
 }

@@ -188,8 +188,8 @@ Result<std::vector<Packet>> read_packets(const std::filesystem::path& path) {
   while (true) {
     Result<std::optional<Packet>> packet = reader->next();
     if (!packet) return std::unexpected(packet.error());
-    if (!*packet) return packets;
-    packets.push_back(std::move(**packet));
+    if (!packet->has_value()) return packets;
+    packets.push_back(std::move(*packet).value());
   }
 }
 

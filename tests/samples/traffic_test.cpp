@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -57,19 +58,38 @@ size_t count_matching(const std::vector<CapturedFrame>& traffic, const char* exp
   return count;
 }
 
-class KindTest : public ::testing::TestWithParam<const char*> {};
+struct Kind {
+  const char* name;
+  const char* filter;
+};
 
-TEST_P(KindTest, Appears) { EXPECT_GE(count_matching(frames(1, kPackets), GetParam()), 5u); }
+class KindTest : public ::testing::TestWithParam<Kind> {};
 
-INSTANTIATE_TEST_SUITE_P(TrafficMixTest, KindTest,
-                         ::testing::Values("ip and tcp", "ip and udp", "icmp[icmptype] == icmp-echo",
-                                           "icmp[icmptype] == icmp-echoreply", "ip6 and tcp", "ip6 and udp",
-                                           "icmp6", "arp", "ip[0] > 0x45", "ip[6:2] & 0x3fff == 0x2000",
-                                           "ip[6:2] & 0x1fff != 0", "ip6[6] == 44", "ip6[6] == 0",
-                                           "ether[12:2] == 0x8100 and vlan and ip",
-                                           "ether[12:2] == 0x8100 and vlan and ip6",
-                                           "ether[12:2] == 0x88a8 and vlan and vlan and ip",
-                                           "ether[12:2] == 0x88a8 and vlan and vlan and ip6"));
+TEST_P(KindTest, Appears) { EXPECT_GE(count_matching(frames(1, kPackets), GetParam().filter), 5u); }
+
+constexpr Kind kKinds[] = {
+    {"Ipv4Tcp", "ip and tcp"},
+    {"Ipv4Udp", "ip and udp"},
+    {"EchoRequest", "icmp[icmptype] == icmp-echo"},
+    {"EchoReply", "icmp[icmptype] == icmp-echoreply"},
+    {"Ipv6Tcp", "ip6 and tcp"},
+    {"Ipv6Udp", "ip6 and udp"},
+    {"Icmpv6", "icmp6"},
+    {"Arp", "arp"},
+    {"Ipv4Options", "ip[0] > 0x45"},
+    {"Ipv4FirstFragment", "ip[6:2] & 0x3fff == 0x2000"},
+    {"Ipv4LaterFragment", "ip[6:2] & 0x1fff != 0"},
+    {"Ipv6FirstFragment", "ip6[6] == 44 and ip6[42:2] & 0xfff9 == 1"},
+    {"Ipv6LaterFragment", "ip6[6] == 44 and ip6[42:2] & 0xfff8 != 0"},
+    {"Ipv6HopByHop", "ip6[6] == 0"},
+    {"VlanIpv4", "ether[12:2] == 0x8100 and vlan and ip"},
+    {"VlanIpv6", "ether[12:2] == 0x8100 and vlan and ip6"},
+    {"QinQIpv4", "ether[12:2] == 0x88a8 and vlan and vlan and ip"},
+    {"QinQIpv6", "ether[12:2] == 0x88a8 and vlan and vlan and ip6"},
+};
+
+INSTANTIATE_TEST_SUITE_P(TrafficMixTest, KindTest, ::testing::ValuesIn(kKinds),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 uint16_t load16(std::span<const uint8_t> bytes, size_t at) {
   return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
@@ -92,7 +112,7 @@ struct Parsed {
 };
 
 Parsed parse_ipv4(std::span<const uint8_t> packet) {
-  const size_t header = (packet[0] & 0x0fu) * 4u;
+  const size_t header = static_cast<size_t>(packet[0] & 0x0f) * 4;
   return {.header = packet.first(header),
           .segment = packet.subspan(header, load16(packet, 2) - header),
           .addresses = packet.subspan(12, 8),
@@ -180,7 +200,7 @@ TEST(TrafficMixTest, RuntsAreCutInsideTheEthernetHeader) {
   EXPECT_TRUE(cut_places(true).contains("ethernet"));
 }
 
-class ToolTest : public ::testing::Test {
+class TrafficToolTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string name = (std::filesystem::temp_directory_path() / "skep-traffic-XXXXXX").string();
@@ -206,7 +226,7 @@ class ToolTest : public ::testing::Test {
   std::filesystem::path directory_;
 };
 
-TEST_F(ToolTest, WritesTheSameFileTwice) {
+TEST_F(TrafficToolTest, WritesTheSameFileTwice) {
   ASSERT_EQ(run("--packets 200 --seed 5 " + file("a").string()), 0);
   ASSERT_EQ(run("--packets 200 --seed 5 " + file("b").string()), 0);
   ASSERT_EQ(run("--packets 200 --seed 6 " + file("c").string()), 0);
@@ -214,7 +234,7 @@ TEST_F(ToolTest, WritesTheSameFileTwice) {
   EXPECT_NE(content(file("a")), content(file("c")));
 }
 
-TEST_F(ToolTest, FileIsAnEthernetCapture) {
+TEST_F(TrafficToolTest, FileIsAnEthernetCapture) {
   ASSERT_EQ(run("--packets 200 " + file("a").string()), 0);
   char message[PCAP_ERRBUF_SIZE] = {};
   pcap_t* capture = pcap_open_offline(file("a").c_str(), message);
@@ -232,7 +252,7 @@ TEST_F(ToolTest, FileIsAnEthernetCapture) {
   pcap_close(capture);
 }
 
-TEST_F(ToolTest, FailsWhereItCannotWrite) { EXPECT_EQ(run(file("missing/a").string()), 1); }
+TEST_F(TrafficToolTest, FailsWhereItCannotWrite) { EXPECT_EQ(run(file("missing/a").string()), 1); }
 
 }  // namespace
 }  // namespace skep::samples

@@ -55,7 +55,7 @@ constexpr uint8_t kTcp = 6;
 constexpr uint8_t kUdp = 17;
 constexpr uint8_t kIcmp = 1;
 
-const Bytes kMacs = {0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2};
+const Bytes macs = {0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2};
 
 Bytes segment(const Vector& vector) {
   return be16(vector.source_port) + be16(vector.destination_port) + Bytes(16);
@@ -79,7 +79,7 @@ Bytes ip(const Vector& vector, uint8_t protocol) {
 Bytes type_of(const Vector& vector) { return be16(vector.is_ipv6() ? 0x86dd : 0x0800); }
 
 Bytes frame(const Vector& vector, uint8_t protocol) {
-  return kMacs + type_of(vector) + ip(vector, protocol) + segment(vector);
+  return macs + type_of(vector) + ip(vector, protocol) + segment(vector);
 }
 
 class FlowHashTest : public ::testing::TestWithParam<Vector> {};
@@ -100,8 +100,8 @@ TEST_P(FlowHashTest, OtherProtocolsTakeAddresses) {
 
 TEST_P(FlowHashTest, VlanTagsAreSteppedOver) {
   const Bytes packet = type_of(GetParam()) + ip(GetParam(), kTcp) + segment(GetParam());
-  const Bytes one = kMacs + be16(0x8100) + be16(10) + packet;
-  const Bytes two = kMacs + be16(0x88a8) + be16(100) + be16(0x8100) + be16(10) + packet;
+  const Bytes one = macs + be16(0x8100) + be16(10) + packet;
+  const Bytes two = macs + be16(0x88a8) + be16(100) + be16(0x8100) + be16(10) + packet;
   EXPECT_EQ(flow_hash(one), GetParam().with_ports);
   EXPECT_EQ(flow_hash(two), GetParam().with_ports);
 }
@@ -112,23 +112,24 @@ TEST_P(FlowHashTest, TooShortForPortsTakesAddresses) {
   EXPECT_EQ(flow_hash(bytes), GetParam().addresses_only);
 }
 
-INSTANTIATE_TEST_SUITE_P(Microsoft, FlowHashTest, ::testing::ValuesIn(kVectors));
+INSTANTIATE_TEST_SUITE_P(Microsoft, FlowHashTest, ::testing::ValuesIn(kVectors),
+                         [](const auto& info) { return std::to_string(info.index); });
 
 constexpr const Vector& kIpv4 = kVectors[0];
 constexpr const Vector& kIpv6 = kVectors[5];
 
 TEST(FlowHashTest, Ipv4FragmentsTakeAddresses) {
   for (const unsigned fragment : {0x2000u, 0x2010u, 0x0010u}) {
-    const Bytes bytes = kMacs + be16(0x0800) + ipv4(kIpv4, kUdp, fragment) + segment(kIpv4);
+    const Bytes bytes = macs + be16(0x0800) + ipv4(kIpv4, kUdp, fragment) + segment(kIpv4);
     EXPECT_EQ(flow_hash(bytes), kIpv4.addresses_only) << fragment;
   }
-  const Bytes not_a_fragment = kMacs + be16(0x0800) + ipv4(kIpv4, kUdp, 0x4000) + segment(kIpv4);
+  const Bytes not_a_fragment = macs + be16(0x0800) + ipv4(kIpv4, kUdp, 0x4000) + segment(kIpv4);
   EXPECT_EQ(flow_hash(not_a_fragment), kIpv4.with_ports);
 }
 
 TEST(FlowHashTest, Ipv4OptionsAreSteppedOver) {
   const Bytes options(40, 1);
-  EXPECT_EQ(flow_hash(kMacs + be16(0x0800) + ipv4(kIpv4, kTcp, 0, options) + segment(kIpv4)),
+  EXPECT_EQ(flow_hash(macs + be16(0x0800) + ipv4(kIpv4, kTcp, 0, options) + segment(kIpv4)),
             kIpv4.with_ports);
 }
 
@@ -136,7 +137,7 @@ TEST(FlowHashTest, Ipv6ExtensionsAreSteppedOver) {
   const Bytes hop_by_hop = {60, 0, 1, 4, 0, 0, 0, 0};
   const Bytes destination_options = Bytes{kUdp, 1} + Bytes(14);
   EXPECT_EQ(
-      flow_hash(kMacs + be16(0x86dd) + ipv6(kIpv6, 0) + hop_by_hop + destination_options + segment(kIpv6)),
+      flow_hash(macs + be16(0x86dd) + ipv6(kIpv6, 0) + hop_by_hop + destination_options + segment(kIpv6)),
       kIpv6.with_ports);
 }
 
@@ -144,18 +145,18 @@ TEST(FlowHashTest, Ipv6FragmentsTakeAddresses) {
   const Bytes first = {kUdp, 0, 0, 1, 0, 0, 0, 9};
   const Bytes later = {kUdp, 0, 0x04, 0, 0, 0, 0, 9};
   for (const Bytes& fragment : {first, later}) {
-    EXPECT_EQ(flow_hash(kMacs + be16(0x86dd) + ipv6(kIpv6, 44) + fragment + segment(kIpv6)),
+    EXPECT_EQ(flow_hash(macs + be16(0x86dd) + ipv6(kIpv6, 44) + fragment + segment(kIpv6)),
               kIpv6.addresses_only);
   }
 }
 
 TEST(FlowHashTest, WhatIsNotIpTakesMacAddresses) {
-  const uint32_t expected = toeplitz_hash(kMacs);
-  EXPECT_EQ(flow_hash(kMacs + be16(0x0806) + Bytes(46)), expected);
-  EXPECT_EQ(flow_hash(kMacs + be16(0x0800) + Bytes(19, 0x45)), expected);
-  EXPECT_EQ(flow_hash(kMacs + be16(0x86dd) + Bytes(39, 0x60)), expected);
-  EXPECT_EQ(flow_hash(kMacs + be16(0x8100) + Bytes(3)), expected);
-  Bytes other = kMacs;
+  const uint32_t expected = toeplitz_hash(macs);
+  EXPECT_EQ(flow_hash(macs + be16(0x0806) + Bytes(46)), expected);
+  EXPECT_EQ(flow_hash(macs + be16(0x0800) + Bytes(19, 0x45)), expected);
+  EXPECT_EQ(flow_hash(macs + be16(0x86dd) + Bytes(39, 0x60)), expected);
+  EXPECT_EQ(flow_hash(macs + be16(0x8100) + Bytes(3)), expected);
+  Bytes other = macs;
   other[11] = 3;
   EXPECT_NE(flow_hash(other + be16(0x0806) + Bytes(46)), expected);
 }

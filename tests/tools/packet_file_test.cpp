@@ -57,6 +57,9 @@ std::string error_of(const std::filesystem::path& path, int code) {
   return reader.error().message;
 }
 
+// The next packet; there must be one.
+Packet read(PacketReader& reader) { return reader.next().value().value(); }
+
 // Reads until something other than a packet comes.
 Result<std::optional<Packet>> last_of(PacketReader& reader) {
   while (true) {
@@ -95,11 +98,10 @@ TEST_F(PacketFileTest, WhatIsWrittenIsRead) {
   Result<PacketReader> reader = PacketReader::open(path("a.pcap"));
   ASSERT_TRUE(reader) << reader.error().message;
   for (const Packet& expected : {cut, whole}) {
-    const Result<std::optional<Packet>> packet = reader->next();
-    ASSERT_TRUE(packet && *packet);
-    EXPECT_EQ((*packet)->bytes, expected.bytes);
-    EXPECT_EQ((*packet)->original_length, expected.original_length);
-    EXPECT_EQ((*packet)->timestamp, expected.timestamp);
+    const Packet packet = read(*reader);
+    EXPECT_EQ(packet.bytes, expected.bytes);
+    EXPECT_EQ(packet.original_length, expected.original_length);
+    EXPECT_EQ(packet.timestamp, expected.timestamp);
   }
   for (int i = 0; i < 2; ++i) {
     const Result<std::optional<Packet>> end = reader->next();
@@ -115,11 +117,10 @@ TEST_F(PacketFileTest, ReadsMicrosecondsOfEitherByteOrder) {
   for (const std::string& bytes : {little, big}) {
     Result<PacketReader> reader = PacketReader::open(write_bytes("a.pcap", bytes));
     ASSERT_TRUE(reader) << reader.error().message;
-    const Result<std::optional<Packet>> packet = reader->next();
-    ASSERT_TRUE(packet && *packet);
-    EXPECT_EQ((*packet)->bytes, (std::vector<uint8_t>{'a', 'b'}));
-    EXPECT_EQ((*packet)->original_length, 60u);
-    EXPECT_EQ((*packet)->timestamp, seconds(7) + std::chrono::milliseconds(250));
+    const Packet packet = read(*reader);
+    EXPECT_EQ(packet.bytes, (std::vector<uint8_t>{'a', 'b'}));
+    EXPECT_EQ(packet.original_length, 60u);
+    EXPECT_EQ(packet.timestamp, seconds(7) + std::chrono::milliseconds(250));
   }
 }
 
@@ -134,11 +135,10 @@ TEST_F(PacketFileTest, ReadsPcapng) {
   Result<PacketReader> reader =
       PacketReader::open(write_bytes("a.pcapng", section + interface + packet_block));
   ASSERT_TRUE(reader) << reader.error().message;
-  const Result<std::optional<Packet>> packet = reader->next();
-  ASSERT_TRUE(packet && *packet);
-  EXPECT_EQ((*packet)->bytes, (std::vector<uint8_t>{'a', 'b'}));
-  EXPECT_EQ((*packet)->original_length, 64u);
-  EXPECT_EQ((*packet)->timestamp, seconds(3));
+  const Packet packet = read(*reader);
+  EXPECT_EQ(packet.bytes, (std::vector<uint8_t>{'a', 'b'}));
+  EXPECT_EQ(packet.original_length, 64u);
+  EXPECT_EQ(packet.timestamp, seconds(3));
 }
 
 TEST_F(PacketFileTest, MissingFile) {
@@ -193,9 +193,8 @@ TEST_F(PacketFileTest, TooLargePacketNamesBothSizes) {
 TEST_F(PacketFileTest, PacketOfTheGreatestSizeIsRead) {
   Result<PacketReader> reader = PacketReader::open(write_packets("a.pcap", {100}), 100);
   ASSERT_TRUE(reader);
-  const Result<std::optional<Packet>> packet = reader->next();
-  ASSERT_TRUE(packet && *packet);
-  EXPECT_EQ((*packet)->bytes.size(), 100u);
+  const Packet packet = read(*reader);
+  EXPECT_EQ(packet.bytes.size(), 100u);
 }
 
 TEST_F(PacketFileTest, UnwritablePath) {
