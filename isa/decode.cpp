@@ -26,8 +26,8 @@ struct OpcodeIndex {
 };
 
 const OpcodeIndex& opcode_index() {
-  static const OpcodeIndex kIndex;
-  return kIndex;
+  static const OpcodeIndex index;
+  return index;
 }
 
 int32_t key_of(Key key, const Encoded& e) {

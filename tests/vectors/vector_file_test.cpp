@@ -91,10 +91,10 @@ std::vector<Vector> all() {
 
 // Rows that need a map, a type or a kernel function, which a raw program cannot name; see README.md.
 bool needs_more_than_a_program(isa::Op op) {
-  static const std::set<isa::Op> kOps = {isa::Op::kLdMapFd,  isa::Op::kLdMapValue, isa::Op::kLdBtfId,
-                                         isa::Op::kLdFunc,   isa::Op::kLdMapIdx,   isa::Op::kLdMapIdxValue,
-                                         isa::Op::kCallKfunc};
-  return kOps.contains(op);
+  static const std::set<isa::Op> ops = {isa::Op::kLdMapFd,  isa::Op::kLdMapValue, isa::Op::kLdBtfId,
+                                        isa::Op::kLdFunc,   isa::Op::kLdMapIdx,   isa::Op::kLdMapIdxValue,
+                                        isa::Op::kCallKfunc};
+  return ops.contains(op);
 }
 
 TEST(Vectors, EveryFileParses) { EXPECT_GE(all().size(), 350U); }
@@ -126,8 +126,8 @@ TEST(Vectors, EveryRowIsCovered) {
 TEST(Vectors, MemoryAfterIsAsLongAsMemory) {
   for (const Vector& v : all()) {
     if (!v.memory_after) continue;
-    ASSERT_TRUE(v.memory.has_value()) << v.name;
-    EXPECT_EQ(v.memory->size(), v.memory_after->size()) << v.name;
+    const size_t before = v.memory ? v.memory->size() : 0;
+    EXPECT_EQ(v.memory_after->size(), before) << v.name;
   }
 }
 
