@@ -70,15 +70,32 @@ class EveryInstruction : public testing::TestWithParam<Row> {
  protected:
   const Row& row() const { return GetParam(); }
 
-  void run(const std::vector<Instruction>& program, const std::vector<Registers>& inputs) {
+  void run(const std::vector<Instruction>& program, const std::vector<Registers>& inputs,
+           std::span<const Mode> modes = kModes) {
     const auto loaded = pair_.load(program);
     ASSERT_NE(loaded, nullptr);
     for (const Registers& input : inputs) {
       pair_.set_memory(bytes_of(input));
-      for (const Mode mode : kModes) pair_.run_both(*loaded, mode);
+      for (const Mode mode : modes) pair_.run_both(*loaded, mode);
       if (HasFailure()) return;
     }
     ++programs_;
+  }
+
+  // For calls, after which r1 to r5 read as 0 in checked mode; a verified program does not read them.
+  void run_call(std::vector<Instruction> body, const Registers& input,
+                const std::vector<Instruction>& callee = {}) {
+    static constexpr Mode kChecked[] = {Mode::kChecked};
+    static constexpr Mode kVerified[] = {Mode::kVerified};
+    const auto with_callee = [&] {
+      auto program = between_load_and_store(body);
+      program.insert(program.end(), callee.begin(), callee.end());
+      return program;
+    };
+    run(with_callee(), {input}, kChecked);
+    for (uint8_t r = 1; r <= 5; ++r) body.push_back({Op::kMov64Imm, r, 0, 0, 0, 0});
+    if (!callee.empty()) body.front().imm += 5;
+    run(with_callee(), {input}, kVerified);
   }
 
   static Registers numbered() {
@@ -184,9 +201,9 @@ class EveryInstruction : public testing::TestWithParam<Row> {
         Registers r = numbered();
         r[src] = 0xffffffff00000000 + static_cast<uint32_t>(at - 4);
         if (indirect)
-          run(between_load_and_store({{row().op, 0, src, 0, 0, 4}}), {r});
+          run_call({{row().op, 0, src, 0, 0, 4}}, r);
         else
-          run(between_load_and_store({{row().op, 0, 0, 0, 0, at}}), {r});
+          run_call({{row().op, 0, 0, 0, 0, at}}, r);
       }
     }
   }
@@ -200,18 +217,19 @@ class EveryInstruction : public testing::TestWithParam<Row> {
     if (op == Op::kGoto || op == Op::kMayGoto) body({{op, 0, 0, 1, 0, 0}, skipped});
     if (op == Op::kGotol) body({{op, 0, 0, 0, 0, 1}, skipped});
     if (op == Op::kExit) body({{Op::kJeq64Imm, 1, 0, 1, 0, 1}, {op, 0, 0, 0, 0, 0}});
-    if (op == Op::kCallHelper) body({{op, 0, 0, 0, 0, 1}});
+    if (op == Op::kCallHelper) run_call({{op, 0, 0, 0, 0, 1}}, numbered());
     if (op == Op::kCallReg)
-      for (uint8_t r = 0; r < 10; ++r) body({{Op::kMov64Imm, r, 0, 0, 0, 1}, {op, r, 0, 0, 0, 0}});
+      for (uint8_t r = 0; r < 10; ++r)
+        run_call({{Op::kMov64Imm, r, 0, 0, 0, 1}, {op, r, 0, 0, 0, 0}}, numbered());
     if (op == Op::kCallLocal) local_call();
   }
 
   void local_call() {
-    auto program = between_load_and_store({{row().op, 0, 0, 0, 0, 11}});
-    for (uint8_t r = 0; r < 10; ++r) program.push_back({Op::kAdd64Imm, r, 0, 0, 0, r + 1});
-    program.push_back({Op::kStx64, kFrame, 6, -8, 0, 0});
-    program.push_back({Op::kExit, 0, 0, 0, 0, 0});
-    run(program, {numbered()});
+    std::vector<Instruction> callee;
+    for (uint8_t r = 0; r < 10; ++r) callee.push_back({Op::kAdd64Imm, r, 0, 0, 0, r + 1});
+    callee.push_back({Op::kStx64, kFrame, 6, -8, 0, 0});
+    callee.push_back({Op::kExit, 0, 0, 0, 0, 0});
+    run_call({{row().op, 0, 0, 0, 0, 11}}, numbered(), callee);
   }
 
   void exercise() {
