@@ -58,10 +58,12 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
     raise({.kind = FaultKind::kCallDepth, .slot = slot, .program = function->program});
     return 0;
   }
+  // The callback's own calls leave their frames in frame_top.
+  const uint64_t caller_frame = run().frame_top;
   run().frame_top += kFrameSize;
   const uint64_t r0 =
       function->program->executable(run().engine, run().mode).call(*this, *function, arguments);
-  run().frame_top -= kFrameSize;
+  run().frame_top = caller_frame;
   return r0;
 }
 
