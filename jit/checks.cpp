@@ -12,8 +12,6 @@ namespace x86 = asmjit::x86;
 
 namespace {
 
-constexpr uint64_t kStackSize = uint64_t{vm::kMaxFrames} * vm::kFrameSize;
-
 // Every frame has its own 512 bytes below r10, which no program can change.
 bool inside_frame(unsigned base, int off, unsigned bytes) {
   return base == isa::kFramePointer && off >= -static_cast<int>(vm::kFrameSize) &&
@@ -56,13 +54,16 @@ asmjit::Label Emitter::check_thunk(unsigned bytes, bool write) {
 void Emitter::check_thunks() {
   for (const CheckThunk& thunk : check_thunks_) {
     const Label inside = a_.newLabel();
+    const Label not_stack = a_.newLabel();
     const size_t last = thunk.write ? offsetof(RunState, last_write) : offsetof(RunState, last_read);
     a_.align(asmjit::AlignMode::kCode, 16);
     a_.bind(thunk.label);
-    a_.mov(kScratch, kAddress);
-    a_.sub(kScratch, run_state(offsetof(RunState, stack_begin)));
-    a_.cmp(kScratch, imm(kStackSize - thunk.bytes));
-    a_.jbe(inside);
+    a_.lea(kScratch, x86::ptr(kFrame, -static_cast<int>(thunk.bytes)));
+    a_.cmp(kAddress, kScratch);
+    a_.ja(not_stack);
+    a_.cmp(kAddress, run_state(offsetof(RunState, stack_begin)));
+    a_.jae(inside);
+    a_.bind(not_stack);
     check_region(offsetof(RunState, packet), thunk.bytes, inside);
     check_region(last, thunk.bytes, inside);
     check_slowly(thunk);
@@ -87,6 +88,7 @@ void Emitter::check_slowly(const CheckThunk& thunk) {
   // Seven and the return address keep the stack aligned.
   static constexpr Gp kKept[] = {x86::rax, x86::rdi, x86::rsi, x86::rdx, x86::rcx, x86::r8, kAddress};
   for (const Gp& reg : kKept) a_.push(reg);
+  a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   a_.mov(x86::rdi, kCpu);
   move_immediate(x86::rsi, reinterpret_cast<uintptr_t>(&program_));
   a_.mov(x86::edx, kScratch2.r32());

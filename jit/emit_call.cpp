@@ -27,7 +27,7 @@ void Emitter::local_call(const Instruction& i) {
 void Emitter::helper_call(const Instruction& i) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
   if (site.helper && site.helper->special == vm::Special::kTailCall) return tail_call(site);
-  if (vm::may_call_back(site)) a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
+  if (checked() || vm::may_call_back(site)) a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   if (vm::entry_reads_call_site(site, mode_)) {
     move_immediate(kScratch, i.imm);
     a_.mov(run_state(offsetof(RunState, call_site)), kScratch);

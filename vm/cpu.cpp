@@ -69,7 +69,7 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
 
 bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bool write) {
   if (size == 0) return true;
-  const Region stack{run().stack_begin, run().stack_end - run().stack_begin};
+  const Region stack{run().stack_begin, run().frame_top - run().stack_begin};
   if (stack.contains(address, size) || run().packet.contains(address, size)) return true;
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);

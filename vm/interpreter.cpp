@@ -160,9 +160,11 @@ class Interpretation {
   bool check(const LoweredInstruction& i, uint64_t address, unsigned bytes, bool write) {
     if constexpr (!kChecked) return true;
     RunState& run = cpu_.run();
-    if (Region{run.stack_begin, kMaxFrames * kFrameSize}.contains(address, bytes)) return true;
+    const uint64_t frame_top = r_[isa::kFramePointer];
+    if (Region{run.stack_begin, frame_top - run.stack_begin}.contains(address, bytes)) return true;
     if (run.packet.contains(address, bytes)) return true;
     if ((write ? run.last_write : run.last_read).contains(address, bytes)) return true;
+    run.frame_top = frame_top;
     return cpu_.check_access(*program_, i.slot, address, bytes, write);
   }
 

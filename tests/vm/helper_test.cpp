@@ -90,7 +90,7 @@ TEST_P(Helpers, HelperArgumentsAreHeldAgainstTheirKinds) {
   EXPECT_EQ(fault().size, 4U);
   EXPECT_STREQ(fault().helper, "map_lookup_elem");
   EXPECT_TRUE(
-      run("r1 = map_by_fd(0)\nr2 = r10\nr2 += -2\ncall 1\nr0 = 0\nr1 = 8\ncall 181\nexit", {map}).faulted)
+      run("r1 = map_by_fd(0)\nr2 = r10\nr2 += -4\ncall 1\nr0 = 0\nr1 = 8\ncall 181\nexit", {map}).faulted)
       << "a loop whose callback is no function";
   EXPECT_EQ(fault().kind, vm::FaultKind::kBadCall);
 }
@@ -156,14 +156,6 @@ constexpr const char* kForEach = R"(
     r0 = 0
     exit)";
 
-std::string for_each_program() {
-  // The assembler writes a function's address as an offset in slots: `visit` stands 14 slots behind its
-  // reference.
-  std::string text = kForEach;
-  text.replace(text.find("code_addr(visit)"), 16, "code_addr(+9)");
-  return text;
-}
-
 TEST_P(Helpers, ForEachVisitsKeysAndValues) {
   const auto map = make_map(*machine_, BPF_MAP_TYPE_ARRAY, 4, 8, 3);
   for (uint32_t i = 0; i < 3; ++i) {
@@ -171,7 +163,7 @@ TEST_P(Helpers, ForEachVisitsKeysAndValues) {
     const maps::EpochDomain::TaskGuard guard(machine_->epochs());
     map->write(&i, &value, 0);
   }
-  const auto result = run(for_each_program(), {map});
+  const auto result = run(kForEach, {map});
   ASSERT_FALSE(result.faulted) << vm::describe(fault());
   EXPECT_EQ(result.r0, 3ULL << 32 | 63U);
 }
@@ -179,11 +171,12 @@ TEST_P(Helpers, ForEachVisitsKeysAndValues) {
 TEST_P(Helpers, LoopCountsItsIterations) {
   const auto loop = [&](const char* count, const char* returned) {
     return run(std::string("r1 = ") + count + R"(
-    r2 = code_addr(+4)
+    r2 = code_addr(body)
     r3 = 0
     r4 = 0
     call 181
     exit
+  body:
     r0 = )" + returned +
                "\nexit");
   };
@@ -197,11 +190,12 @@ TEST_P(Helpers, AFaultInACallbackEndsTheRun) {
   if (!checked()) return;
   const auto result = run(R"(
     r1 = 5
-    r2 = code_addr(+4)
+    r2 = code_addr(body)
     r3 = 0
     r4 = 0
     call 181
     exit
+  body:
     r0 = 0
     r0 = *(u64 *)(r0 + 0)
     exit)");
