@@ -43,7 +43,7 @@ class Random {
 
 class ConcurrencyTest : public MapTest {
  protected:
-  static constexpr int kRounds = 200000;
+  static constexpr int kRounds = 100000;
 
   // Runs function(cpu) for all CPUs at the same time.
   template <class Function>
