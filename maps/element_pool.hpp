@@ -44,8 +44,8 @@ struct CpuValues {
 //  - No operation waits for another thread.
 //  - Addresses stay mapped while the pool lives.
 // All functions but the constructor are called inside a guard of the domain, except value_containing().
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what threads contend for lies on lines of its
-// own.
+// What threads contend for lies on lines of its own.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class ElementPool {
  public:
   struct Layout {

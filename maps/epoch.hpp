@@ -40,8 +40,8 @@ namespace skep::maps {
 //      it, and its reads find the unlinked state. A participant it sees inside is at e + 2, has read G as e +
 //      2 with acquire, and cannot see the memory either. The third epoch of grace is what saves a full fence
 //      between unlinking and reading t.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what every guard reads lies apart from what few
-// write.
+// What every guard reads lies apart from what few write.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class EpochDomain {
  public:
   // Epochs between retiring something and reclaiming it.
