@@ -13,9 +13,8 @@ namespace skep::maps {
 // Chained hash table over the elements of a pool.
 //
 // Guarantees
-//  - Readers (find, first, after, a walk) take no lock and are never sent back to the beginning. A key that
-//  is
-//    replaced during their search they see all the time: the old element or the new one.
+//  - Readers (find, first, after, a walk) take no lock and are never sent back to the beginning. They see a
+//    key that is replaced during their search all the time: the old element or the new one.
 //  - Writers lock the chain they change and no other.
 //  - The count of elements is exact.
 // Everything is called inside an epoch guard.
