@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <tuple>
 
 #include "maps/value_copy.hpp"
 
@@ -14,6 +15,11 @@ namespace {
 // keys are replaced again and again stays in the cache, and does not commit all the memory it has reserved.
 constexpr size_t kRecycleBytes = 256 << 10;
 constexpr uint32_t kRecycleElements = 64;
+
+// So many times that number is reserved beyond the capacity: a batch for each epoch of grace, one that is
+// filling and one that is being given out. Then a full map is updated without looking for free elements each
+// time.
+constexpr uint64_t kSpareBatches = EpochDomain::kGrace + 2;
 
 }  // namespace
 
@@ -27,7 +33,7 @@ ElementPool::ElementPool(EpochDomain& epochs, const Layout& layout, uint64_t cap
   const size_t whole = element_stride_ + value_stride_ * cpu_values_;
   recycle_threshold_ = static_cast<uint32_t>(std::clamp<size_t>(kRecycleBytes / whole, 1, kRecycleElements));
   if (capacity != 0) {
-    auto chunk = make_chunk(capacity + recycle_threshold_);
+    auto chunk = make_chunk(capacity + kSpareBatches * recycle_threshold_);
     reserved_ = chunk != nullptr;
     // Relaxed: the pool is not shared yet.
     chunks_[0].store(chunk.release(), std::memory_order_relaxed);
@@ -175,7 +181,7 @@ bool ElementPool::grow() {
     // serves.
     if (slot.compare_exchange_strong(chunk, fresh.get(), std::memory_order_release,
                                      std::memory_order_relaxed)) {
-      static_cast<void>(fresh.release());
+      std::ignore = fresh.release();
     }
     return true;
   }

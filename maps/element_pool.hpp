@@ -38,12 +38,13 @@ struct CpuValues {
 // Guarantees
 //  - Memory is zero when it is given out for the first time, and committed no earlier.
 //  - A retired element is given out again only after every guard that could reach it has ended.
-//  - As long as the host has memory acquire() succeeds, also when everything that is free still waits for its
-//  epoch:
-//    then the pool grows by a chunk.
+//  - While the host has memory acquire() succeeds, also when all that is free still waits for its epoch: then
+//    the pool grows by a chunk.
 //  - No operation waits for another thread.
 //  - Addresses stay mapped while the pool lives.
 // All functions but the constructor are called inside a guard of the domain, except value_containing().
+// What threads contend for lies on lines of its own, hence the padding.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class ElementPool {
  public:
   struct Layout {

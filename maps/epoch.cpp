@@ -3,6 +3,7 @@
 #include <new>
 #include <span>
 #include <thread>
+#include <utility>
 
 namespace skep::maps {
 
@@ -90,22 +91,18 @@ void EpochDomain::retire(Retired& node, void (*reclaim)(Retired*)) {
 EpochDomain::Retired* EpochDomain::take_due(uint64_t now) {
   const std::unique_lock lock(retired_lock_, std::try_to_lock);
   if (!lock.owns_lock()) return nullptr;
-  Retired* due = nullptr;
-  Retired** due_end = &due;
+  // The list is in the order of retirement but for threads that overtook each other; then some wait a little
+  // longer.
+  Retired* const due = first_;
+  Retired* last = nullptr;
   size_t taken = 0;
-  Retired** link = &first_;
-  while (Retired* node = *link) {
-    if (now - kGrace < node->epoch) {
-      link = &node->next;
-      continue;
-    }
-    *link = node->next;
-    node->next = nullptr;
-    *due_end = node;
-    due_end = &node->next;
+  while (first_ != nullptr && first_->epoch <= now - kGrace) {
+    last = std::exchange(first_, first_->next);
     ++taken;
   }
-  end_ = link;
+  if (last == nullptr) return nullptr;
+  last->next = nullptr;
+  if (first_ == nullptr) end_ = &first_;
   waiting_.fetch_sub(taken, std::memory_order_relaxed);
   return due;
 }

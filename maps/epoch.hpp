@@ -15,8 +15,7 @@ namespace skep::maps {
 //  - Entering a guard costs one store with full ordering and two loads; leaving costs one store and one load.
 //  - What is retired inside a guard is reclaimed only when no guard can reach it any more.
 //  - Reclamation happens at fixed points (when a guard ends, or when a pool asks), never on a timer: a
-//  process
-//    with one thread reclaims at the same places in every run.
+//    process with one thread reclaims at the same places in every run.
 // Not promised
 //  - A bound on what waits: a participant that stays inside holds up reclamation for all.
 //  - Nesting of CpuGuards of one CPU. A TaskGuard may be taken inside a CpuGuard.
@@ -25,21 +24,22 @@ namespace skep::maps {
 // the epoch it entered at; G advances from g to g + 1 only when a scan found every slot idle or at g. Two
 // facts follow.
 //
-//  (1) While a participant is inside with epoch e, G is e or e + 1. enter() stores e and then reads G once
-//  more, and
-//      stays only if it is still e. The store, that read and the scan's loads are seq_cst: whoever advances
-//      from e + 1 has read G after that read, in their single total order, so its scan sees the store and
-//      gives up.
-//  (2) What was retired when the retiring thread read G as t is out of reach once G >= t + kGrace. The
-//  retirer
-//      entered at e <= t. G cannot pass e + 1 before a scan sees that the retirer has left; leave() is a
-//      release store and the scan's load acquires it, so the unlinking happens before the advance to e + 2.
-//      The advance to e + 3 <= t + kGrace begins its scan after that. A participant it sees idle either left
-//      before (its release store is acquired by the scan: its reads happen before the reclamation) or enters
-//      later: its second read of G in enter() then reads the advance to e + 2 or a later one, which acquires
-//      it, and its reads find the unlinked state. A participant it sees inside is at e + 2, has read G as e +
-//      2 with acquire, and cannot see the memory either. The third epoch of grace is what saves a full fence
-//      between unlinking and reading t.
+// (1) While a participant is inside with epoch e, G is e or e + 1. Entering stores e and then reads G once
+// more, and is done only if it is still e. The store, that read and the scan's loads are seq_cst: whoever
+// advances from e + 1 has read G after that read, in their single total order, so its scan sees the store
+// and gives up.
+//
+// (2) What was retired when the retiring thread read G as t is out of reach once G >= t + kGrace. The
+// retirer entered at e <= t. G cannot pass e + 1 before a scan sees that the retirer has left; leave() is a
+// release store and the scan's load acquires it, so the unlinking happens before the advance to e + 2. The
+// advance to e + 3 <= t + kGrace begins its scan after that. A participant it sees idle either left before
+// (its release store is acquired by the scan: its reads happen before the reclamation) or enters later: its
+// second read of G then reads the advance to e + 2 or a later one, which acquires it, and its reads find the
+// unlinked state. A participant it sees inside is at e + 2, has read G as e + 2 with acquire, and cannot see
+// the memory either. The third epoch of grace is what saves a full fence between unlinking and reading t.
+//
+// What every guard reads lies apart from what few write, hence the padding.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class EpochDomain {
  public:
   // Epochs between retiring something and reclaiming it.

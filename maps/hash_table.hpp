@@ -14,11 +14,11 @@ namespace skep::maps {
 //
 // Guarantees
 //  - Readers (find, first, after, a walk) take no lock and are never sent back to the beginning. They see a
-//  key that is
-//    replaced during the whole of their search: always the old element or the new one.
+//    key that is replaced during their search all the time: the old element or the new one.
 //  - Writers lock the chain they change and no other.
 //  - The count of elements is exact.
 // Everything is called inside an epoch guard.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the count lies on a cache line of its own.
 class HashTable {
  public:
   // `buckets` is a power of two. Check valid() afterwards.
@@ -86,7 +86,9 @@ class HashTable {
  private:
   static constexpr uintptr_t kLocked = 1;
 
-  static Element* to_element(uintptr_t word) { return reinterpret_cast<Element*>(word); }
+  static Element* to_element(uintptr_t word) {
+    return reinterpret_cast<Element*>(word);  // NOLINT(performance-no-int-to-ptr): heads carry the lock bit.
+  }
   std::atomic<uintptr_t>& head(uint64_t bucket) const {
     return reinterpret_cast<std::atomic<uintptr_t>*>(heads_.data())[bucket];
   }

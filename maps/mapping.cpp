@@ -12,8 +12,8 @@ uint64_t page_size() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
 }  // namespace
 
 uint64_t memory_limit() {
-  static const uint64_t kLimit = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_size();
-  return kLimit;
+  static const uint64_t limit = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_size();
+  return limit;
 }
 
 Mapping Mapping::anonymous(uint64_t bytes) {

@@ -39,9 +39,12 @@ ObjectArray::ObjectArray(const MapSpec& spec, const MapEnvironment& environment,
     : Map(spec, environment), epochs_(*environment.epochs), storage_(std::move(storage)) {}
 
 ObjectArray::~ObjectArray() {
-  // Nobody uses the map any more, so what it holds need not wait.
-  for (uint32_t index = 0; index < spec().max_entries; ++index) {
+  // Nobody uses the map any more, so what it holds need not wait, and relaxed loads see all. Counting keeps a
+  // large and empty array from being walked.
+  uint32_t held = held_.load(std::memory_order_relaxed);
+  for (uint32_t index = 0; held != 0; ++index) {
     const std::unique_ptr<Holder> gone(slot(index).load(std::memory_order_relaxed));
+    if (gone != nullptr) --held;
   }
 }
 
@@ -55,6 +58,9 @@ const ObjectArray::Holder* ObjectArray::holder_at(uint32_t index) const {
 bool ObjectArray::exchange(uint32_t index, Holder* holder) {
   // Release: pairs with holder_at(). Acquire: the old holder, which we hand on, was made by another thread.
   Holder* old = slot(index).exchange(holder, std::memory_order_acq_rel);
+  // Relaxed: read by the destructor alone.
+  if (holder != nullptr) held_.fetch_add(1, std::memory_order_relaxed);
+  if (old != nullptr) held_.fetch_sub(1, std::memory_order_relaxed);
   if (old == nullptr) return false;
   epochs_.retire(*old, [](EpochDomain::Retired* node) { delete static_cast<Holder*>(node); });
   return true;

@@ -41,6 +41,7 @@ class ObjectArray final : public Map {
 
   EpochDomain& epochs_;
   Mapping storage_;
+  std::atomic<uint32_t> held_{0};
 };
 
 }  // namespace skep::maps

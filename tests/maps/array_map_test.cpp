@@ -201,8 +201,8 @@ TEST_F(ArrayTest, AMappableArrayIsItsMemoryFile) {
   const uint32_t key = 2;
   const uint8_t value[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
   EXPECT_EQ(map->update(&key, value, BPF_ANY, 0), 0);
-  EXPECT_EQ(bytes[2 * 16 + 11], 12);
-  bytes[2 * 16] = 0x55;
+  EXPECT_EQ(bytes[43], 12);
+  bytes[32] = 0x55;
   EXPECT_EQ(static_cast<uint8_t*>(map->lookup(&key, 0))[0], 0x55);
   char target[64] = {};
   ASSERT_GT(readlink(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), target, sizeof target - 1), 0);

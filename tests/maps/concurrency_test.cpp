@@ -43,13 +43,14 @@ class Random {
 
 class ConcurrencyTest : public MapTest {
  protected:
-  static constexpr int kRounds = 200000;
+  static constexpr int kRounds = 100000;
 
   // Runs function(cpu) for all CPUs at the same time.
   template <class Function>
   static void on_every_cpu(const Function& function) {
     std::barrier together(kCpus);
     std::vector<std::jthread> threads;
+    threads.reserve(kCpus);
     for (unsigned cpu = 0; cpu < kCpus; ++cpu) {
       threads.emplace_back([&, cpu] {
         together.arrive_and_wait();
@@ -269,7 +270,7 @@ TEST_F(ConcurrencyTest, PerCpuCountersLoseNothing) {
 TEST_F(ConcurrencyTest, BatchDeletionTakesEachElementOnce) {
   constexpr uint32_t kPerCpu = 4000;
   const auto map = create(BPF_MAP_TYPE_HASH, 4, 8, 256);
-  std::vector<std::atomic<int>> taken(kPerCpu * kCpus);
+  std::vector<std::atomic<int>> taken(size_t{kPerCpu} * kCpus);
   std::atomic<unsigned> writers{kCpus};
   {
     const std::jthread drain([&] {

@@ -89,6 +89,7 @@ TEST(ElementPool, FindsTheValueThatHoldsAnAddress) {
   ElementPool pool(epochs, {.key_size = 4, .value_size = 12}, 0);
   const EpochDomain::CpuGuard guard(epochs, 0);
   std::vector<Element*> elements;
+  elements.reserve(500);
   for (int i = 0; i < 500; ++i) elements.push_back(pool.acquire());
   EXPECT_GT(pool.chunks(), 2U);
   for (Element* element : elements) {

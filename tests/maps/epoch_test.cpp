@@ -95,6 +95,7 @@ TEST(Epoch, AdvancesAtMostOnceWhileAGuardIsHeld) {
 TEST(Epoch, AnyNumberOfTasksIsInsideAtOnce) {
   EpochDomain domain(1);
   std::vector<std::unique_ptr<EpochDomain::TaskGuard>> guards;
+  guards.reserve(100);
   for (int i = 0; i < 100; ++i) guards.push_back(std::make_unique<EpochDomain::TaskGuard>(domain));
   EXPECT_TRUE(domain.try_advance());
   // The last of them, in a block of participants made for it, is seen like the first.

@@ -178,8 +178,9 @@ TEST_P(HashTest, BatchReadsBucketByBucket) {
   const auto map = create_hash(4, 8, 64);
   std::map<uint32_t, uint64_t> expected;
   for (uint32_t key = 0; key < 64; ++key) {
-    put(*map, key, key * 3);
-    expected[key] = key * 3;
+    const uint64_t value = uint64_t{key} * 3;
+    put(*map, key, value);
+    expected[key] = value;
   }
   for (const uint32_t step : {8U, 16U, 64U}) {
     std::map<uint32_t, uint64_t> seen;
