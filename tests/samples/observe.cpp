@@ -132,7 +132,8 @@ class Runs {
       return 0;
     }
     __sk_buff context{};
-    LIBBPF_OPTS(bpf_test_run_opts, options);
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
     options.data_in = packet.bytes.data();
     options.data_size_in = static_cast<uint32_t>(packet.bytes.size());
     options.data_out = data_out_.data();
@@ -186,10 +187,11 @@ Result<std::vector<Packet>> read_packets(const std::filesystem::path& path) {
   if (!reader) return std::unexpected(reader.error());
   std::vector<Packet> packets;
   while (true) {
-    Result<std::optional<Packet>> packet = reader->next();
-    if (!packet) return std::unexpected(packet.error());
-    if (!packet->has_value()) return packets;
-    packets.push_back(std::move(*packet).value());
+    Result<std::optional<Packet>> read = reader->next();
+    if (!read) return std::unexpected(read.error());
+    std::optional<Packet>& packet = *read;
+    if (!packet) return packets;
+    packets.push_back(std::move(*packet));
   }
 }
 
