@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <ostream>
 #include <set>
 #include <string>
 #include <vector>
@@ -36,6 +37,10 @@ struct Vector {
   unsigned source_port;
   uint32_t addresses_only;
   uint32_t with_ports;
+
+  friend std::ostream& operator<<(std::ostream& out, const Vector& vector) {
+    return out << vector.source << " to " << vector.destination;
+  }
 
   bool is_ipv6() const { return std::string(source).find(':') != std::string::npos; }
 };
