@@ -46,7 +46,7 @@ TEST_P(KernelTest, SampleDoesWhatIsWrittenDown) {
   ASSERT_TRUE(packets) << packets.error().message;
   const Result<json> seen = observe(object_of(GetParam()), *packets);
   if (!seen && (seen.error().code == EPERM || seen.error().code == ENOSYS)) {
-    GTEST_SKIP() << "bpf(2) is not available: " << seen.error().message;
+    GTEST_SKIP() << "the kernel cannot be asked: " << seen.error().message;
   }
   ASSERT_TRUE(seen) << seen.error().message;
   const json difference = json::diff(expected()["samples"][GetParam()], *seen);

@@ -82,11 +82,11 @@ bool is_per_cpu(bpf_map_type type) {
 
 bool is_array(bpf_map_type type) { return type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY; }
 
-json observe_map(const bpf_map* map) {
+json observe_map(const bpf_map* map, size_t possible_cpus) {
   const int fd = bpf_map__fd(map);
   const bpf_map_type type = bpf_map__type(map);
   const size_t value_size = bpf_map__value_size(map);
-  const size_t cpus = is_per_cpu(type) ? static_cast<size_t>(libbpf_num_possible_cpus()) : 1;
+  const size_t cpus = is_per_cpu(type) ? possible_cpus : 1;
   const size_t stride = is_per_cpu(type) ? per_cpu_stride(value_size) : value_size;
   Bytes key(bpf_map__key_size(map));
   Bytes values(stride * cpus);
@@ -103,12 +103,12 @@ json observe_map(const bpf_map* map) {
   return entries;
 }
 
-json observe_maps(const bpf_object* object) {
+json observe_maps(const bpf_object* object, size_t possible_cpus) {
   json maps = json::object();
   const bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
     const std::string name = bpf_map__name(map);
-    if (!name.ends_with(".rodata")) maps[name] = observe_map(map);
+    if (!name.ends_with(".rodata")) maps[name] = observe_map(map, possible_cpus);
   }
   return maps;
 }
@@ -132,7 +132,8 @@ class Runs {
       return 0;
     }
     __sk_buff context{};
-    LIBBPF_OPTS(bpf_test_run_opts, options);
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
     options.data_in = packet.bytes.data();
     options.data_size_in = static_cast<uint32_t>(packet.bytes.size());
     options.data_out = data_out_.data();
@@ -186,10 +187,11 @@ Result<std::vector<Packet>> read_packets(const std::filesystem::path& path) {
   if (!reader) return std::unexpected(reader.error());
   std::vector<Packet> packets;
   while (true) {
-    Result<std::optional<Packet>> packet = reader->next();
-    if (!packet) return std::unexpected(packet.error());
-    if (!packet->has_value()) return packets;
-    packets.push_back(std::move(*packet).value());
+    Result<std::optional<Packet>> read = reader->next();
+    if (!read) return std::unexpected(read.error());
+    std::optional<Packet>& packet = *read;
+    if (!packet) return packets;
+    packets.push_back(std::move(*packet));
   }
 }
 
@@ -205,6 +207,8 @@ json describe(const std::vector<Packet>& packets) {
 }
 
 Result<json> observe(const std::filesystem::path& object_path, const std::vector<Packet>& packets) {
+  const int possible_cpus = libbpf_num_possible_cpus();
+  if (possible_cpus < 0) return fail(ENOSYS, "cannot count the CPUs: /sys is not there");
   Result<Object> object = load(object_path);
   if (!object) return std::unexpected(object.error());
   const bpf_program* program = bpf_object__next_program(object->get(), nullptr);
@@ -219,7 +223,7 @@ Result<json> observe(const std::filesystem::path& object_path, const std::vector
   json result = runs.result();
   result["program"] = bpf_program__name(program);
   result["type"] = libbpf_bpf_prog_type_str(bpf_program__type(program));
-  result["maps"] = observe_maps(object->get());
+  result["maps"] = observe_maps(object->get(), static_cast<size_t>(possible_cpus));
   return result;
 }
 

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <ostream>
 #include <set>
 #include <span>
 #include <string>
@@ -61,6 +62,8 @@ size_t count_matching(const std::vector<CapturedFrame>& traffic, const char* exp
 struct Kind {
   const char* name;
   const char* filter;
+
+  friend std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.filter; }
 };
 
 class KindTest : public ::testing::TestWithParam<Kind> {};

@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace skep::tools {
@@ -58,7 +60,12 @@ std::string error_of(const std::filesystem::path& path, int code) {
 }
 
 // The next packet; there must be one.
-Packet read(PacketReader& reader) { return reader.next().value().value(); }
+Packet read(PacketReader& reader) {
+  std::optional<Packet> packet = reader.next().value();
+  if (packet) return std::move(*packet);
+  ADD_FAILURE() << "no more packets";
+  return {};
+}
 
 // Reads until something other than a packet comes.
 Result<std::optional<Packet>> last_of(PacketReader& reader) {
