@@ -12,19 +12,19 @@ union bpf_attr;
 struct skep_machine;
 
 /*
- * A machine with `cpus` simulated CPUs (1 to 1024), with skep's default engine in checked mode. A seed other than 0
- * fixes its clock and random numbers. NULL with errno set: EINVAL, ENOMEM.
+ * A machine with `cpus` simulated CPUs (1 to 1024), with skep's default engine in checked mode. A seed other
+ * than 0 fixes its clock and random numbers. NULL with errno set: EINVAL, ENOMEM.
  */
-struct skep_machine *skep_machine_new(unsigned int cpus, uint64_t seed);
+struct skep_machine* skep_machine_new(unsigned int cpus, uint64_t seed);
 
 /* Frees a machine. Descriptors that bpf() handed out stay open and mean nothing afterwards. */
-void skep_machine_free(struct skep_machine *machine);
+void skep_machine_free(struct skep_machine* machine);
 
 /*
- * The bpf(2) system call on the machine: `cmd` and `attr` as linux/bpf.h has them, `size` the size of *attr. Returns
- * what the kernel returns, or -1 with errno set. Thread-safe.
+ * The bpf(2) system call on the machine: `cmd` and `attr` as linux/bpf.h has them, `size` the size of *attr.
+ * Returns what the kernel returns, or -1 with errno set. Thread-safe.
  */
-long skep_bpf(struct skep_machine *machine, int cmd, union bpf_attr *attr, unsigned int size);
+long skep_bpf(struct skep_machine* machine, int cmd, union bpf_attr* attr, unsigned int size);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 int main(void) {
-  struct skep_machine *machine = skep_machine_new(2, 1);
+  struct skep_machine* machine = skep_machine_new(2, 1);
   union bpf_attr attr;
   memset(&attr, 0, sizeof attr);
   attr.map_type = BPF_MAP_TYPE_ARRAY;

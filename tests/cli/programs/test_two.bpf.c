@@ -2,7 +2,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-SEC("xdp") int first(struct xdp_md *ctx) { return XDP_PASS; }
-SEC("xdp") int second(struct xdp_md *ctx) { return XDP_DROP; }
+SEC("xdp") int first(struct xdp_md* ctx) { return XDP_PASS; }
+SEC("xdp") int second(struct xdp_md* ctx) { return XDP_DROP; }
 
 char LICENSE[] SEC("license") = "GPL";

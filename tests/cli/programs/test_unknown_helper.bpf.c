@@ -2,8 +2,8 @@
 
 #include <bpf/bpf_helpers.h>
 
-static long (*nobody)(void) = (void *)4711;
+static long (*nobody)(void) = (void*)4711;
 
-SEC("xdp") int calls_nobody(struct xdp_md *ctx) { return nobody(); }
+SEC("xdp") int calls_nobody(struct xdp_md* ctx) { return nobody(); }
 
 char LICENSE[] SEC("license") = "GPL";
