@@ -487,7 +487,7 @@ Result<void> rewrite_legacy_maps(std::vector<std::byte>& image) {
   const off_t size = elf_update(elf.get(), ELF_C_NULL);
   if (size < 0) return elf_failure("layout");
   if (!is_plausible_size(size, image.size(), rewriter.growth()))
-    return fail(EINVAL, "broken ELF file: its sections overlap");
+    return fail(EINVAL, fmt::format("broken ELF file: its sections would take {} bytes", size));
   if (elf_update(elf.get(), ELF_C_WRITE) != size) return elf_failure("layout");
   std::vector<std::byte> written(static_cast<size_t>(size));
   if (!file.read(written)) return fail(EIO, "the rewritten object cannot be read back");

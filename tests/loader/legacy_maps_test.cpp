@@ -387,6 +387,18 @@ TEST_P(BrokenObjects, SeveralBytesReplaced) {
   }
 }
 
+TEST_P(BrokenObjects, HugeAlignment) {
+  Image image = read_object(GetParam());
+  Elf64_Ehdr elf;
+  std::memcpy(&elf, image.data(), sizeof elf);
+  const uint64_t alignment = uint64_t{1} << 32;
+  const size_t at = elf.e_shoff + 2 * sizeof(Elf64_Shdr) + offsetof(Elf64_Shdr, sh_addralign);
+  std::memcpy(image.data() + at, &alignment, sizeof alignment);
+  const auto result = rewrite_legacy_maps(image);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, EINVAL);
+}
+
 INSTANTIATE_TEST_SUITE_P(Objects, BrokenObjects,
                          testing::Values("legacy_maps.bpf.o", "legacy_maps_plain_static.bpf.o",
                                          "mixed_maps.bpf.o"),

@@ -1,0 +1,82 @@
+#include <cerrno>
+
+#include "syscall/command.hpp"
+#include "vm/machine.hpp"
+
+namespace skep::sys {
+namespace {
+
+// What key_size and value_size have to agree with (map_check_btf and the map types' own).
+Result<void> check_btf_types(const BtfImage& btf, const maps::MapSpec& spec, uint32_t key, uint32_t value) {
+  const bool array = spec.type == BPF_MAP_TYPE_ARRAY || spec.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+  if (key != 0) {
+    if (btf.size_of(key) != spec.key_size) return fail(EINVAL, "btf_key_type_id: not of key_size");
+  } else if (!array) {
+    return fail(EINVAL, "btf_key_type_id is missing");
+  }
+  if (btf.size_of(value) != spec.value_size) return fail(EINVAL, "btf_value_type_id: not of value_size");
+  if (!array) return {};
+  if (key == 0) {
+    // Global variables: a section is the value, and there is no key to speak of.
+    if (spec.type != BPF_MAP_TYPE_ARRAY || spec.max_entries != 1 ||
+        btf.type(*btf.base(value)).kind() != BTF_KIND_DATASEC)
+      return fail(EINVAL, "btf_key_type_id is missing");
+    return {};
+  }
+  const BtfType type = btf.type(*btf.base(key));
+  if (type.kind() != BTF_KIND_INT || BTF_INT_BITS(type.extra[0]) != 32 || BTF_INT_OFFSET(type.extra[0]) != 0)
+    return fail(EINVAL, "btf_key_type_id: an array's key is a 32-bit integer");
+  return {};
+}
+
+maps::MapSpec spec_of(const bpf_attr& attr) {
+  return {.type = attr.map_type,
+          .key_size = attr.key_size,
+          .value_size = attr.value_size,
+          .max_entries = attr.max_entries,
+          .flags = attr.map_flags,
+          .numa_node = attr.numa_node,
+          .map_extra = attr.map_extra,
+          .name = {}};
+}
+
+Result<void> attach_btf(Call& call, MapObject& map) {
+  const bpf_attr& attr = call.attr();
+  if (attr.btf_key_type_id == 0 && attr.btf_value_type_id == 0) return {};
+  auto btf = call.objects.get<BtfObject>(static_cast<int>(attr.btf_fd));
+  if (!btf) return std::unexpected(btf.error());
+  if (auto good =
+          check_btf_types((*btf)->image, map.map->spec(), attr.btf_key_type_id, attr.btf_value_type_id);
+      !good)
+    return good;
+  map.btf = std::move(*btf);
+  map.btf_key_type = attr.btf_key_type_id;
+  map.btf_value_type = attr.btf_value_type_id;
+  return {};
+}
+
+}  // namespace
+
+long map_create(Call& call) {
+  const bpf_attr& attr = call.attr();
+  if ((attr.map_flags & kFlagTokenFd) != 0) return no_token(call.attributes.word(kMapTokenFd));
+  if (attr.btf_vmlinux_value_type_id != 0) return -EINVAL;
+  if (attr.btf_key_type_id != 0 && attr.btf_value_type_id == 0) return -EINVAL;
+  const auto access = access_of_flags(attr.map_flags);
+  if (!access) return code_of(access.error());
+  maps::MapSpec spec = spec_of(attr);
+  auto name = object_name(attr.map_name);
+  if (name) spec.name = *name;
+  auto map = maps::create_map(spec, call.machine.map_environment());
+  if (!map) return code_of(map.error());
+  // A machine has no device to keep a map on.
+  if (attr.map_ifindex != 0) return -EINVAL;
+  if (!name) return code_of(name.error());
+  const auto object = std::make_shared<MapObject>(std::move(*map));
+  if (auto done = attach_btf(call, *object); !done) return code_of(done.error());
+  object->id = call.objects.next_id(Kind::kMap);
+  call.objects.add(object);
+  return call.objects.open(object, *access);
+}
+
+}  // namespace skep::sys

@@ -1,0 +1,181 @@
+#include "syscall/elements.hpp"
+
+#include <cerrno>
+#include <fstream>
+#include <new>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include "syscall/command.hpp"
+
+namespace skep::sys {
+
+Result<MapUse> MapUse::take(Call& call, uint32_t descriptor, Intent intent) {
+  auto found = call.objects.at(static_cast<int>(descriptor));
+  if (!found) return std::unexpected(found.error());
+  if (found->object->kind != Kind::kMap) return fail(EINVAL, "the descriptor is no map's");
+  MapUse use(std::static_pointer_cast<MapObject>(std::move(found->object)), intent.write);
+  const bool may_write = found->access.write && !use.map().frozen();
+  if ((intent.read && !found->access.read) || (intent.write && !may_write))
+    return fail(EPERM, "the descriptor or the map does not allow it");
+  return use;
+}
+
+bool Buffer::allocate(size_t size) {
+  size_ = size;
+  if (size <= inside_.size()) return true;
+  outside_.reset(new (std::nothrow) std::byte[size]);
+  return outside_ != nullptr;
+}
+
+bool is_hash(uint32_t map_type) {
+  return map_type == BPF_MAP_TYPE_HASH || map_type == BPF_MAP_TYPE_PERCPU_HASH ||
+         map_type == BPF_MAP_TYPE_LRU_HASH || map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+}
+
+long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags) {
+  maps::Map& map = *object.map;
+  const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+  if (maps::find_map_type(map.spec().type)->value_kind != maps::ValueKind::kProgram)
+    return map.write(key, value, flags);
+
+  // bpf_fd_array_map_update_elem
+  uint32_t index = 0;
+  uint32_t descriptor = 0;
+  std::memcpy(&index, key, sizeof index);
+  std::memcpy(&descriptor, value, sizeof descriptor);
+  if (flags != BPF_ANY) return -EINVAL;
+  if (index >= map.spec().max_entries) return -E2BIG;
+  auto program = call.objects.get<ProgramObject>(static_cast<int>(descriptor));
+  if (!program) return code_of(program.error());
+  if (!object.admits((*program)->program_kind())) return -EINVAL;
+  return map.set_object(index, std::shared_ptr<vm::Program>(*program, (*program)->program.get()));
+}
+
+long read_value(Call& call, maps::Map& map, const void* key, void* value, uint64_t flags) {
+  const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+  return map.read(key, value, flags);
+}
+
+namespace {
+
+// Keys and values of a command on one element.
+struct Element {
+  Buffer key;
+  Buffer value;
+};
+
+long take_key(Call& call, const maps::Map& map, Buffer& key) {
+  if (!key.allocate(map.spec().key_size)) return -ENOMEM;
+  return call.memory.read(key.data(), call.attr().key, key.size()) ? 0 : -EFAULT;
+}
+
+// Whether somebody has the map's memory mapped to write to it, besides the map itself.
+bool mapped_writable(const maps::Map& map) {
+  struct stat status{};
+  if (map.memory_descriptor() < 0 || fstat(map.memory_descriptor(), &status) != 0) return false;
+  std::ifstream mappings("/proc/self/maps");
+  unsigned writable = 0;
+  for (std::string line; std::getline(mappings, line);) {
+    std::istringstream fields(line);
+    std::string range, rights, offset, device;
+    uint64_t inode = 0;
+    fields >> range >> rights >> offset >> device >> inode;
+    if (inode == status.st_ino && rights.starts_with("rw") &&
+        line.find("/memfd:bpf-map") != std::string::npos)
+      ++writable;
+  }
+  return writable > 1;
+}
+
+}  // namespace
+
+long map_lookup_elem(Call& call) {
+  const bpf_attr& attr = call.attr();
+  if ((attr.flags & ~uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
+  const auto use = MapUse::take(call, attr.map_fd, {.read = true});
+  if (!use) return code_of(use.error());
+  // No value has a lock.
+  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
+  maps::Map& map = use->map();
+  Element element;
+  if (const long bad = take_key(call, map, element.key)) return bad;
+  if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
+  if (const long bad = read_value(call, map, element.key.data(), element.value.data(), attr.flags))
+    return bad;
+  return call.memory.write(attr.value, element.value.data(), element.value.size()) ? 0 : -EFAULT;
+}
+
+long map_update_elem(Call& call) {
+  const bpf_attr& attr = call.attr();
+  const auto use = MapUse::take(call, attr.map_fd, {.write = true});
+  if (!use) return code_of(use.error());
+  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
+  maps::Map& map = use->map();
+  Element element;
+  if (const long bad = take_key(call, map, element.key)) return bad;
+  if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
+  if (!call.memory.read(element.value.data(), attr.value, element.value.size())) return -EFAULT;
+  return update_value(call, use->object(), element.key.data(), element.value.data(), attr.flags);
+}
+
+long map_delete_elem(Call& call) {
+  const auto use = MapUse::take(call, call.attr().map_fd, {.write = true});
+  if (!use) return code_of(use.error());
+  Buffer key;
+  if (const long bad = take_key(call, use->map(), key)) return bad;
+  const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+  return use->map().erase(key.data());
+}
+
+long map_get_next_key(Call& call) {
+  const bpf_attr& attr = call.attr();
+  const auto use = MapUse::take(call, attr.map_fd, {.read = true});
+  if (!use) return code_of(use.error());
+  maps::Map& map = use->map();
+  Buffer key;
+  Buffer next;
+  if (attr.key != 0)
+    if (const long bad = take_key(call, map, key)) return bad;
+  if (!next.allocate(map.spec().key_size)) return -ENOMEM;
+  {
+    const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+    if (const int bad = map.next_key(attr.key != 0 ? key.data() : nullptr, next.data())) return bad;
+  }
+  return call.memory.write(attr.next_key, next.data(), next.size()) ? 0 : -EFAULT;
+}
+
+long map_lookup_and_delete_elem(Call& call) {
+  const bpf_attr& attr = call.attr();
+  if ((attr.flags & ~uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
+  const auto use = MapUse::take(call, attr.map_fd, {.read = true, .write = true});
+  if (!use) return code_of(use.error());
+  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
+  maps::Map& map = use->map();
+  Element element;
+  if (const long bad = take_key(call, map, element.key)) return bad;
+  if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
+  {
+    const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+    if (const int bad = map.read_and_erase(element.key.data(), element.value.data(), attr.flags)) return bad;
+  }
+  return call.memory.write(attr.value, element.value.data(), element.value.size()) ? 0 : -EFAULT;
+}
+
+long map_freeze(Call& call) {
+  const auto found = call.objects.at(static_cast<int>(call.attr().map_fd));
+  if (!found) return code_of(found.error());
+  if (found->object->kind != Kind::kMap) return -EINVAL;
+  auto& object = static_cast<MapObject&>(*found->object);
+  if (!found->access.write || object.map->frozen()) return -EPERM;
+  std::scoped_lock lock(object.freeze_mutex);
+  // Sequentially consistent as the writers' increment, which comes before they ask whether it is frozen.
+  if (object.writers.load() != 0 || mapped_writable(*object.map)) return -EBUSY;
+  if (object.map->frozen()) return -EBUSY;
+  object.map->freeze();
+  return 0;
+}
+
+}  // namespace skep::sys
