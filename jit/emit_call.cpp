@@ -4,7 +4,6 @@
 
 namespace skep::jit {
 
-using asmjit::imm;
 using vm::RunState;
 namespace x86 = asmjit::x86;
 

@@ -78,32 +78,30 @@ void Emitter::function(const vm::Subprogram& function) {
 
 void Emitter::instruction(const Instruction& i) {
   const isa::Row& row = isa::row(i.op);
+  switch (row.cls) {
+    case isa::Class::kAlu:
+      return arithmetic(i, row);
+    case isa::Class::kJump:
+      return conditional_jump(i, row);
+    case isa::Class::kLoad:
+      return load(i, row);
+    case isa::Class::kStore:
+      return store(i, row);
+    case isa::Class::kAtomic:
+      return atomic(i, row);
+    case isa::Class::kOrdered:
+      return ordered(i, row);
+    case isa::Class::kLdImm:
+      return move_immediate(native(i.dst), i.imm);
+    case isa::Class::kPacket:
+      return packet_load(i, row);
+    case isa::Class::kControl:
+      return control(i);
+  }
+}
+
+void Emitter::control(const Instruction& i) {
   switch (i.op) {
-#define SKEP_ALU(name, ...) \
-  case Op::k##name:         \
-    return arithmetic(i, row);
-#define SKEP_JUMP(name, ...) \
-  case Op::k##name:          \
-    return conditional_jump(i, row);
-#define SKEP_LOAD(name, ...) \
-  case Op::k##name:          \
-    return load(i, row);
-#define SKEP_STORE(name, ...) \
-  case Op::k##name:           \
-    return store(i, row);
-#define SKEP_ATOMIC(name, ...) \
-  case Op::k##name:            \
-    return atomic(i, row);
-#define SKEP_ORDERED(name, ...) \
-  case Op::k##name:             \
-    return ordered(i, row);
-#define SKEP_LDIMM(name, ...) \
-  case Op::k##name:           \
-    return move_immediate(native(i.dst), i.imm);
-#define SKEP_PACKET(name, ...) \
-  case Op::k##name:            \
-    return packet_load(i, row);
-#include "isa/instructions.def"
     case Op::kGoto:
     case Op::kGotol:
       return jump(i);
@@ -114,11 +112,20 @@ void Emitter::instruction(const Instruction& i) {
     case Op::kCallHelper:
     case Op::kCallReg:
       return helper_call(i);
-    case Op::kCallKfunc:  // refused when the program was lowered
-      a_.ud2();
-      return;
     case Op::kExit:
       return leave();
+    case Op::kCallKfunc:  // refused when the program was lowered
+#define SKEP_ALU(name, ...) case Op::k##name:
+#define SKEP_JUMP(name, ...) case Op::k##name:
+#define SKEP_LOAD(name, ...) case Op::k##name:
+#define SKEP_STORE(name, ...) case Op::k##name:
+#define SKEP_ATOMIC(name, ...) case Op::k##name:
+#define SKEP_ORDERED(name, ...) case Op::k##name:
+#define SKEP_LDIMM(name, ...) case Op::k##name:
+#define SKEP_PACKET(name, ...) case Op::k##name:
+#include "isa/instructions.def"
+      a_.ud2();
+      return;
   }
 }
 

@@ -47,6 +47,7 @@ class Emitter {
   // emitter.cpp
   void function(const vm::Subprogram& function);
   void instruction(const Instruction& i);
+  void control(const Instruction& i);
   void trampoline();
   void fault_stubs();
   Label& label_of(uint32_t index);

@@ -164,7 +164,7 @@ TEST_F(Calls, Callbacks) {
   expect_result(
       "r1 = code_addr(f)\nr2 = 4\ncall 4\nexit\nf:\ncall g\nexit\ng:\nr1 = code_addr(h)\nr2 = 1\ncall 4\n"
       "exit\nh:\nr0 = r10\nexit",
-      4 * (pair_.cpu().stack_begin + 4 * vm::kFrameSize));
+      4 * (pair_.cpu().stack_begin + uint64_t{4} * vm::kFrameSize));
 }
 
 TEST_F(Calls, CallbacksSeeFreshRegisters) {

@@ -102,6 +102,7 @@ TEST(Code, ManyThreadsPrepareAndRunOneProgram) {
   const auto program = pair.load(kLoop);
   std::vector<std::thread> threads;
   std::array<uint64_t, 4> results{};
+  threads.reserve(results.size());
   for (unsigned n = 0; n < 4; ++n)
     threads.emplace_back([&, n] {
       vm::Cpu& cpu = machine->cpu(n);

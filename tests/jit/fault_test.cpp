@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -31,20 +32,19 @@ class Faults : public testing::Test {
 
 TEST_F(Faults, LoadOfEachWidth) {
   for (const unsigned bytes : {1u, 2u, 4u, 8u}) {
-    const std::string cell = "*(u" + std::to_string(bytes * 8) + " *)";
-    // One byte too far, after the last one that is allowed; the 64-bit immediate takes two slots.
-    const Outcome out = pair_.run_both("r3 = 1 ll\nr0 = " + cell + "(r1 + " + std::to_string(64 - bytes) +
-                                       ")\nr0 = " + cell + "(r1 + " + std::to_string(65 - bytes) + ")\nexit");
+    // The last ones that are allowed, and one byte further; the 64-bit immediate takes two slots.
+    const Outcome out =
+        pair_.run_both(fmt::format("r3 = 1 ll\nr0 = *(u{0} *)(r1 + {1})\nr0 = *(u{0} *)(r1 + {2})\nexit",
+                                   bytes * 8, 64 - bytes, 65 - bytes));
     expect_fault(out, FaultKind::kMemory, 3, memory_end() - bytes + 1, bytes);
   }
 }
 
 TEST_F(Faults, StoreOfEachWidth) {
   for (const unsigned bytes : {1u, 2u, 4u, 8u}) {
-    const std::string cell = "*(u" + std::to_string(bytes * 8) + " *)";
     for (const char* value : {"r2", "5"}) {
-      const Outcome out = pair_.run_both(cell + "(r1 + 0) = " + value + "\n" + cell + "(r1 - 1) = " + value +
-                                         "\nr0 = 0\nexit");
+      const Outcome out = pair_.run_both(
+          fmt::format("*(u{0} *)(r1 + 0) = {1}\n*(u{0} *)(r1 - 1) = {1}\nr0 = 0\nexit", bytes * 8, value));
       expect_fault(out, FaultKind::kMemory, 1, memory() - 1, bytes, true);
       EXPECT_NE(out.memory[0], std::byte{0});  // the store before it was done
     }

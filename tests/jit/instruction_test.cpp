@@ -106,7 +106,7 @@ class EveryInstruction : public testing::TestWithParam<Row> {
   static std::vector<Registers> values_in(uint8_t dst, uint8_t src) {
     std::vector<Registers> out;
     for (size_t n = 0; n < std::size(kEdges); ++n) {
-      for (const size_t step : {0, 1, 5, 8, 20}) {
+      for (const size_t step : {0u, 1u, 5u, 8u, 20u}) {
         Registers r = numbered();
         if (dst < 10) r[dst] = kEdges[n];
         if (src < 10) r[src] = kEdges[(n + step) % std::size(kEdges)];
@@ -199,7 +199,7 @@ class EveryInstruction : public testing::TestWithParam<Row> {
       for (uint8_t src = 0; src < 10; ++src) {
         const bool indirect = row().packet_mode() == isa::PacketMode::kInd;
         Registers r = numbered();
-        r[src] = 0xffffffff00000000 + static_cast<uint32_t>(at - 4);
+        r[src] = 0xffffffff00000000 + static_cast<uint32_t>(int64_t{at} - 4);
         if (indirect)
           run_call({{row().op, 0, src, 0, 0, 4}}, r);
         else
@@ -226,6 +226,7 @@ class EveryInstruction : public testing::TestWithParam<Row> {
 
   void local_call() {
     std::vector<Instruction> callee;
+    callee.reserve(12);
     for (uint8_t r = 0; r < 10; ++r) callee.push_back({Op::kAdd64Imm, r, 0, 0, 0, r + 1});
     callee.push_back({Op::kStx64, kFrame, 6, -8, 0, 0});
     callee.push_back({Op::kExit, 0, 0, 0, 0, 0});
@@ -282,7 +283,7 @@ TEST(Shifts, WithoutBmi2) {
     for (uint8_t dst = 0; dst < 10; ++dst)
       for (uint8_t src = 0; src < 10; ++src) {
         const auto program = pair.load(between_load_and_store({{op, dst, src, 0, 0, 0}}));
-        for (const uint64_t count : {0, 1, 31, 32, 63, 64, 255}) {
+        for (const uint64_t count : {0u, 1u, 31u, 32u, 63u, 64u, 255u}) {
           Registers r{0x8123456789abcdef, 2, 0xf3, 4, 5, 6, 7, 8, 9, 10};
           r[src] = 0xff00 + count;
           pair.set_memory(bytes_of(r));

@@ -9,7 +9,6 @@ namespace skep::jit {
 namespace {
 
 using isa::Class;
-using isa::Form;
 using isa::Instruction;
 using isa::Op;
 using isa::Row;
