@@ -3,7 +3,7 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/skep DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(TARGETS skep skep_shared skep-preload
+install(TARGETS skep skep_shared
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${SKEP_BOUND_LIBBPF}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")

@@ -7,8 +7,8 @@ find_library(SKEP_LIBELF NAMES elf REQUIRED)
 
 set(SKEP_BOUND_LIBBPF "${CMAKE_ARCHIVE_OUTPUT_DIRECTORY}/libskep-bpf.a")
 set(redefinitions)
-foreach(function IN ITEMS syscall open64 statfs64 mkdir unlink)
-  list(APPEND redefinitions --redefine-sym ${function}=skep_libbpf_${function})
+foreach(symbol IN ITEMS syscall open64 statfs64 mkdir unlink stderr)
+  list(APPEND redefinitions --redefine-sym ${symbol}=skep_libbpf_${symbol})
 endforeach()
 add_custom_command(
   OUTPUT "${SKEP_BOUND_LIBBPF}"

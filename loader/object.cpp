@@ -150,7 +150,7 @@ std::vector<Map> Object::loaded_maps() const {
   return out;
 }
 
-const struct btf* Object::btf() const {
+const ::btf* Object::btf() const {
   return state_->object ? bpf_object__btf(state_->object.get()) : nullptr;
 }
 

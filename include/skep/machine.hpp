@@ -15,6 +15,8 @@
 
 #include "skep/error.hpp"
 
+struct btf;  // libbpf's
+
 // The library's front door: make a Machine, open an Object in it, find a Program and a Map, run the program
 // on a simulated CPU, read what it left in the map.
 //
@@ -50,8 +52,8 @@ enum class Mode : uint8_t { kVerified, kChecked };
 
 struct MachineOptions {
   unsigned cpus = 1;  // simulated CPUs, 1 to 1024, whatever the host has
-  std::optional<uint64_t>
-      seed;  // fixes clock, random numbers, task and hash seeds: equal runs give equal results
+  // Fixes clock, random numbers, task and hash seeds: equal runs give equal results.
+  std::optional<uint64_t> seed = std::nullopt;
   Engine engine = Engine::kJit;
   Mode mode = Mode::kChecked;
   uint64_t fuel = 1'000'000'000;  // per run, about the number of instructions it may execute
@@ -231,7 +233,7 @@ class Object {
   std::vector<Map> loaded_maps() const;
 
   // The object's BTF, as libbpf has it (struct btf *); nullptr: it has none. Valid as long as the object.
-  const struct btf* btf() const;
+  const ::btf* btf() const;
 
  private:
   friend class Machine;
