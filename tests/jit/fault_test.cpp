@@ -88,6 +88,16 @@ TEST_F(Faults, EdgesOfTheStack) {
                true);
 }
 
+TEST_F(Faults, TheLastFrameEndsTheStack) {
+  std::string deep;
+  for (int n = 1; n < 8; ++n) deep += fmt::format("call f{0}\nexit\nf{0}:\n", n);
+  const uint64_t end = pair_.cpu().stack_end;
+  EXPECT_FALSE(pair_.run_both(deep + "*(u64 *)(r10 - 8) = 1\nexit").faulted);
+  expect_fault(pair_.run_both(deep + "*(u64 *)(r10 - 7) = 1\nexit"), FaultKind::kMemory, 14, end - 7, 8,
+               true);
+  expect_fault(pair_.run_both(deep + "r0 = *(u8 *)(r10 + 0)\nexit"), FaultKind::kMemory, 14, end, 1);
+}
+
 TEST_F(Faults, AddressesThatWrapAround) {
   for (const char* address : {"-1", "-8", "0", "0x7fffffffffffffff ll"})
     for (const char* width : {"8", "16", "32", "64"})
