@@ -72,6 +72,19 @@ void Emitter::check_thunks() {
   }
 }
 
+// The frames up to the running function's own.
+void Emitter::check_stack(unsigned bytes, const Label& inside) {
+  const Label outside = a_.newLabel();
+  a_.mov(kScratch, kAddress);
+  a_.add(kScratch, bytes);
+  a_.jc(outside);
+  a_.cmp(kScratch, kFrame);
+  a_.ja(outside);
+  a_.cmp(kAddress, run_state(offsetof(RunState, stack_begin)));
+  a_.jae(inside);
+  a_.bind(outside);
+}
+
 // Jumps if begin <= address and address + bytes <= begin + size.
 void Emitter::check_region(size_t region, unsigned bytes, const Label& inside) {
   const Label outside = a_.newLabel();
@@ -88,6 +101,7 @@ void Emitter::check_slowly(const CheckThunk& thunk) {
   // Seven and the return address keep the stack aligned.
   static constexpr Gp kKept[] = {x86::rax, x86::rdi, x86::rsi, x86::rdx, x86::rcx, x86::r8, kAddress};
   for (const Gp& reg : kKept) a_.push(reg);
+  a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   a_.mov(x86::rdi, kCpu);
   move_immediate(x86::rsi, reinterpret_cast<uintptr_t>(&program_));

@@ -95,6 +95,7 @@ class Emitter {
   Mem checked_aligned_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
   Label check_thunk(unsigned bytes, bool write);
   void check_thunks();
+  void check_stack(unsigned bytes, const Label& inside);
   void check_region(size_t region, unsigned bytes, const Label& inside);
   void check_slowly(const CheckThunk& thunk);
 

@@ -210,6 +210,10 @@ TEST_F(Calls, BadArgumentsFault) {
   EXPECT_EQ(bad_memory.slot, 2u);
   EXPECT_EQ(bad_memory.address, 64u);
   EXPECT_EQ(bad_memory.helper, "read");
+  // A callee's frame is there while it runs.
+  EXPECT_FALSE(pair_.run_both("call f\nexit\nf:\nr1 = r10\nr1 += -8\nr2 = 8\ncall 7\nexit").faulted);
+  EXPECT_EQ(pair_.run_both("call f\nr1 = r10\nr2 = 8\ncall 7\nexit\nf:\ncall 1\nexit").kind,
+            FaultKind::kMemory);
   const Outcome unknown = pair_.run_both("r3 = 99\ncallx r3\nr0 = 0\nexit");
   EXPECT_EQ(unknown.kind, FaultKind::kBadCall);
   EXPECT_EQ(unknown.slot, 1u);

@@ -82,10 +82,22 @@ TEST_F(Faults, EdgesOfTheStack) {
   const uint64_t stack = pair_.cpu().stack_begin;
   EXPECT_FALSE(pair_.run_both("*(u64 *)(r10 - 512) = 1\nr0 = 0\nexit").faulted);
   expect_fault(pair_.run_both("*(u64 *)(r10 - 513) = 1\nexit"), FaultKind::kMemory, 0, stack - 1, 8, true);
-  // Frames that no function is in yet are stack too.
-  EXPECT_FALSE(pair_.run_both("*(u64 *)(r10 + 3576) = 1\nr0 = 0\nexit").faulted);
-  expect_fault(pair_.run_both("*(u64 *)(r10 + 3577) = 1\nexit"), FaultKind::kMemory, 0, stack + 4089, 8,
+  // Frames that no function is in yet are nobody's.
+  expect_fault(pair_.run_both("*(u64 *)(r10 - 7) = 1\nexit"), FaultKind::kMemory, 0, stack + 505, 8, true);
+  expect_fault(pair_.run_both("r0 = *(u8 *)(r10 + 0)\nexit"), FaultKind::kMemory, 0, stack + 512, 1);
+  EXPECT_FALSE(pair_.run_both("call f\nexit\nf:\n*(u64 *)(r10 - 1024) = 1\nexit").faulted);
+  expect_fault(pair_.run_both("call f\nexit\nf:\n*(u64 *)(r10 - 1025) = 1\nexit"), FaultKind::kMemory, 2,
+               stack - 1, 8, true);
+}
+
+TEST_F(Faults, TheLastFrameEndsTheStack) {
+  std::string deep;
+  for (int n = 1; n < 8; ++n) deep += fmt::format("call f{0}\nexit\nf{0}:\n", n);
+  const uint64_t end = pair_.cpu().stack_end;
+  EXPECT_FALSE(pair_.run_both(deep + "*(u64 *)(r10 - 8) = 1\nexit").faulted);
+  expect_fault(pair_.run_both(deep + "*(u64 *)(r10 - 7) = 1\nexit"), FaultKind::kMemory, 14, end - 7, 8,
                true);
+  expect_fault(pair_.run_both(deep + "r0 = *(u8 *)(r10 + 0)\nexit"), FaultKind::kMemory, 14, end, 1);
 }
 
 TEST_F(Faults, AddressesThatWrapAround) {
