@@ -1,5 +1,6 @@
 #include "maps/mapping.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,9 +28,11 @@ Mapping Mapping::anonymous(uint64_t bytes) {
 Mapping Mapping::memory_file(uint64_t bytes, const char* name) {
   if (bytes == 0 || bytes > memory_limit()) return {};
   const uint64_t size = (bytes + page_size() - 1) / page_size() * page_size();
-  const int descriptor = memfd_create(name, MFD_CLOEXEC);
+  const int descriptor = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) return {};
-  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0) {
+  // User space gets this file: it may not take the pages away from under the map.
+  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0 &&
+      fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0) {
     void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
     if (data != MAP_FAILED) return {static_cast<std::byte*>(data), size, descriptor};
   }

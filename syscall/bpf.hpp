@@ -3,6 +3,8 @@
 #include <linux/bpf.h>
 
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "maps/map.hpp"
 #include "vm/machine.hpp"
@@ -25,5 +27,9 @@ std::shared_ptr<vm::Program> program_of_descriptor(vm::Machine& machine, int des
 
 // Removes a pinned path, as unlink(2) on bpffs does; false: nothing is pinned there.
 bool unpin(vm::Machine& machine, const char* path);
+
+// What the kernel's /proc/self/fdinfo says of a descriptor of the machine's, a line a field; nullopt: it is
+// none of the machine's.
+std::optional<std::string> descriptor_info(vm::Machine& machine, int descriptor);
 
 }  // namespace skep::sys

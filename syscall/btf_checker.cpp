@@ -7,6 +7,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace skep::sys {
 namespace {
@@ -116,7 +117,7 @@ Result<void> BtfChecker::check_sections(const btf_header& header) {
     uint32_t size;
   };
   std::array<Section, 2> sections{{{header.type_off, header.type_len}, {header.str_off, header.str_len}}};
-  std::ranges::stable_sort(sections, {}, &Section::begin);
+  if (sections[1].begin < sections[0].begin) std::swap(sections[0], sections[1]);
   const auto available = static_cast<uint32_t>(image_.raw_.size() - header.hdr_len);
   uint32_t total = 0;
   for (const Section& section : sections) {

@@ -5,7 +5,7 @@
 #include <new>
 #include <sstream>
 
-#include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "syscall/command.hpp"
@@ -175,6 +175,9 @@ long map_freeze(Call& call) {
   if (object.writers.load() != 0 || mapped_writable(*object.map)) return -EBUSY;
   if (object.map->frozen()) return -EBUSY;
   object.map->freeze();
+  // New mappings cannot be written to either; the map's own stays as it is.
+  if (object.map->memory_descriptor() >= 0)
+    fcntl(object.map->memory_descriptor(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
   return 0;
 }
 

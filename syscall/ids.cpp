@@ -42,7 +42,7 @@ long link_by_id(Call& call) { return open_by_id(call, Kind::kLink, call.attr().l
 
 long map_by_id(Call& call) {
   const uint32_t flags = call.attr().open_flags;
-  if ((flags & ~(BPF_F_RDONLY | BPF_F_WRONLY)) != 0) return -EINVAL;
+  if ((flags & ~uint32_t{BPF_F_RDONLY | BPF_F_WRONLY}) != 0) return -EINVAL;
   const auto access = access_of_flags(flags);
   return access ? open_by_id(call, Kind::kMap, call.attr().map_id, *access) : code_of(access.error());
 }

@@ -141,7 +141,7 @@ long map_info(Call& call, const MapObject& object) {
   info.key_size = spec.key_size;
   info.value_size = spec.value_size;
   info.max_entries = spec.max_entries;
-  info.map_flags = spec.flags & ~(BPF_F_RDONLY | BPF_F_WRONLY);  // those are the descriptor's
+  info.map_flags = spec.flags & ~uint32_t{BPF_F_RDONLY | BPF_F_WRONLY};  // those are the descriptor's
   info.map_extra = spec.map_extra;
   spec.name.copy(info.name, sizeof info.name - 1);
   if (object.btf) {

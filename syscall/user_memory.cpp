@@ -27,10 +27,10 @@ class KeepErrno {
 };
 
 // rt_sigprocmask copies the eight bytes of the new mask before it looks at what to do with them; there is no
-// -1 to do.
+// -1 to do. Not the page's first word: a null pointer would mean that there is no mask.
 bool page_readable(uint64_t page) {
   const KeepErrno keep;
-  return syscall(SYS_rt_sigprocmask, -1, page, nullptr, 8) == 0 || errno != EFAULT;
+  return syscall(SYS_rt_sigprocmask, -1, page + 8, nullptr, 8) == 0 || errno != EFAULT;
 }
 
 // FUTEX_WAKE_OP adds to a word and wakes whom we tell it: zero, and nobody. That needs the page to be
