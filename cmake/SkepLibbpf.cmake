@@ -7,10 +7,9 @@ find_library(SKEP_LIBELF NAMES elf REQUIRED)
 
 set(SKEP_BOUND_LIBBPF "${CMAKE_ARCHIVE_OUTPUT_DIRECTORY}/libskep-bpf.a")
 set(redefinitions)
-foreach(symbol IN ITEMS syscall open64 statfs64 mkdir unlink)
+foreach(symbol IN ITEMS syscall open64 statfs64 mkdir unlink stderr)
   list(APPEND redefinitions --redefine-sym ${symbol}=skep_libbpf_${symbol})
 endforeach()
-list(APPEND redefinitions --redefine-sym stderr=skep_stderr)
 add_custom_command(
   OUTPUT "${SKEP_BOUND_LIBBPF}"
   COMMAND "${SKEP_OBJCOPY}" ${redefinitions} "${SKEP_LIBBPF_ARCHIVE}" "${SKEP_BOUND_LIBBPF}"

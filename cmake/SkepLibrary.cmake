@@ -1,4 +1,5 @@
 # libskep.a and libskep.so, both made of the rooms' objects.
+include(SkepAsmjit)
 get_property(SKEP_ROOM_TARGETS GLOBAL PROPERTY SKEP_ROOMS)
 set(SKEP_OBJECTS "")
 foreach(room IN LISTS SKEP_ROOM_TARGETS)
@@ -11,22 +12,10 @@ target_include_directories(skep PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/
                                        "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>"
                                        "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 
-# asmjit's archive refers to stderr in a way that only the program's own libraries can; see loader/libbpf_binding.cpp.
-get_target_property(SKEP_ASMJIT_ARCHIVE asmjit::asmjit IMPORTED_LOCATION_NONE)
-set(SKEP_BOUND_ASMJIT "${CMAKE_ARCHIVE_OUTPUT_DIRECTORY}/libskep-asmjit.a")
-add_custom_command(
-  OUTPUT "${SKEP_BOUND_ASMJIT}"
-  COMMAND "${SKEP_OBJCOPY}" --redefine-sym stderr=skep_stderr "${SKEP_ASMJIT_ARCHIVE}" "${SKEP_BOUND_ASMJIT}"
-  DEPENDS "${SKEP_ASMJIT_ARCHIVE}"
-  COMMENT "Binding asmjit to skep"
-  VERBATIM)
-add_custom_target(skep_bound_asmjit DEPENDS "${SKEP_BOUND_ASMJIT}")
-
 add_library(skep_shared SHARED ${SKEP_OBJECTS})
-add_dependencies(skep_shared skep_bound_asmjit)
 set_target_properties(skep_shared PROPERTIES OUTPUT_NAME skep VERSION ${PROJECT_VERSION}
                                              SOVERSION ${PROJECT_VERSION_MAJOR})
-target_link_libraries(skep_shared PUBLIC Threads::Threads PRIVATE "${SKEP_BOUND_ASMJIT}" rt fmt::fmt skep_libbpf)
+target_link_libraries(skep_shared PUBLIC Threads::Threads PRIVATE skep_asmjit fmt::fmt skep_libbpf)
 # The copy of libbpf inside is skep's own affair: whoever links skep may link a libbpf too.
 target_link_options(skep_shared PRIVATE -Wl,--exclude-libs,libskep-bpf.a:libskep-asmjit.a)
 target_include_directories(skep_shared PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"

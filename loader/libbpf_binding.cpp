@@ -74,8 +74,8 @@ using skep::loader::BindingAccess;
 // What the copy of libbpf calls in place of the C library's functions; see SkepLibbpf.cmake.
 extern "C" {
 
-// Debian's archives are not compiled for shared libraries: the data they refer to has to be in the same one.
-[[gnu::visibility("hidden")]] FILE* skep_stderr = stderr;
+// Debian's libbpf.a is not compiled for shared libraries: the data it refers to has to be in the same one.
+[[gnu::visibility("hidden")]] FILE* skep_libbpf_stderr = stderr;
 
 long skep_libbpf_syscall(long number, ...);
 int skep_libbpf_open64(const char* path, int flags, ...);

@@ -150,8 +150,6 @@ std::vector<Map> Object::loaded_maps() const {
   return out;
 }
 
-const ::btf* Object::btf() const {
-  return state_->object ? bpf_object__btf(state_->object.get()) : nullptr;
-}
+const ::btf* Object::btf() const { return state_->object ? bpf_object__btf(state_->object.get()) : nullptr; }
 
 }  // namespace skep

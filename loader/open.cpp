@@ -74,6 +74,7 @@ Result<void> choose_programs(const ObjectState& state) {
 }
 
 Result<void> open_elf(ObjectState& state) {
+  const LibbpfBinding binding(*state.machine);
   if (auto rewritten = rewrite_legacy_maps(state.image); !rewritten)
     return fail(rewritten.error().code, fmt::format("{}: {}", state.label, rewritten.error().message));
   const std::string name = state.options.name.empty() ? object_name(state.label) : state.options.name;
@@ -81,7 +82,6 @@ Result<void> open_elf(ObjectState& state) {
   options.sz = sizeof options;
   options.object_name = name.c_str();
   options.btf_custom_path = state.options.kernel_btf.empty() ? nullptr : state.options.kernel_btf.c_str();
-  const LibbpfBinding binding(*state.machine);
   errno = 0;
   state.object.reset(bpf_object__open_mem(state.image.data(), state.image.size(), &options));
   if (!state.object) return open_error(state, errno == 0 ? EINVAL : errno, binding);

@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 using Bytes = std::span<const std::byte>;
 
 constexpr int kMaxDepth = 32;  // as deep as libbpf follows types
-constexpr size_t kLineLength = 80;
+constexpr size_t kLineLength = 200;
 
 std::string hex(Bytes bytes, std::string_view separator) {
   std::string out;

@@ -41,6 +41,17 @@ size_t cpus_of(const Map& map, const Element& element) {
   return element.value.size() / ((map.value_size() + 7) / 8 * 8);
 }
 
+// A value that takes several lines stands under its first.
+std::string shown(const Object& object, uint32_t type, std::span<const std::byte> bytes) {
+  const std::string text = to_text(object.btf(), type, bytes);
+  std::string out;
+  for (const char c : text) {
+    out += c;
+    if (c == '\n') out += "        ";
+  }
+  return out;
+}
+
 bool all_zero(const Bytes& bytes) {
   return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
 }
@@ -74,14 +85,14 @@ std::string map_as_text(const Object& object, const Map& map) {
       ++zeros;
       continue;
     }
-    out += fmt::format("  key   {}\n", to_text(object.btf(), map.btf_key_type(), element.key));
+    out += fmt::format("  key   {}\n", shown(object, map.btf_key_type(), element.key));
     if (!map.per_cpu()) {
-      out += fmt::format("  value {}\n", to_text(object.btf(), map.btf_value_type(), element.value));
+      out += fmt::format("  value {}\n", shown(object, map.btf_value_type(), element.value));
       continue;
     }
     for (size_t cpu = 0; cpu < cpus_of(map, element); ++cpu)
       out += fmt::format("  cpu {} value {}\n", cpu,
-                         to_text(object.btf(), map.btf_value_type(), value_of_cpu(map, element, cpu)));
+                         shown(object, map.btf_value_type(), value_of_cpu(map, element, cpu)));
   }
   if (zeros != 0) out += fmt::format("  ({} elements are all zeros)\n", zeros);
   return out;
