@@ -16,5 +16,7 @@ write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/skepConfigVersion.
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/skepConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/skepConfigVersion.cmake"
   DESTINATION "${SKEP_CMAKE_DIR}")
 
+# Relative, so that `cmake --install --prefix` may choose another place.
+file(RELATIVE_PATH SKEP_PC_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file(cmake/skep.pc.in "${CMAKE_CURRENT_BINARY_DIR}/skep.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/skep.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
