@@ -2,10 +2,12 @@
 
 #include <linux/btf.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,8 +46,9 @@ class BtfBytes {
     if (out.str_len == 0) out.str_len = static_cast<uint32_t>(strings_.size());
     std::vector<std::byte> result(sizeof out + words_.size() * 4 + strings_.size());
     std::memcpy(result.data(), &out, sizeof out);
-    std::memcpy(result.data() + sizeof out, words_.data(), words_.size() * 4);
-    std::memcpy(result.data() + sizeof out + words_.size() * 4, strings_.data(), strings_.size());
+    const auto words = std::as_bytes(std::span(words_));
+    const auto strings = std::as_bytes(std::span(strings_));
+    std::ranges::copy(strings, std::ranges::copy(words, result.begin() + sizeof out).out);
     return result;
   }
 

@@ -43,13 +43,14 @@ class Threads : public testing::Test {
 // Two programs that each wait for the other, each on its own CPU: they only end if they run at once.
 TEST_F(Threads, CpusRunAtTheSameTime) {
   const Fd map = create_map(BPF_MAP_TYPE_ARRAY, 8, 1);
-  // *value += 1; while (*value < 2); r0 = 0
+  // *value += 1; do r2 = 0, r2 = fetch_add(value, r2) while (r2 < 2); r0 = 0
   const std::vector<bpf_insn> code{insn(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_VALUE, 0, map.get()),
                                    insn(0, 0, 0, 0, 0),
                                    mov(2, 1),
                                    insn(BPF_STX | BPF_ATOMIC | BPF_DW, 1, 2, 0, BPF_ADD),
-                                   insn(BPF_LDX | BPF_MEM | BPF_DW, 3, 1, 0, 0),
-                                   insn(BPF_JMP | BPF_JLT | BPF_K, 3, 0, -2, 2),
+                                   mov(2, 0),
+                                   insn(BPF_STX | BPF_ATOMIC | BPF_DW, 1, 2, 0, BPF_ADD | BPF_FETCH),
+                                   insn(BPF_JMP | BPF_JLT | BPF_K, 2, 0, -3, 2),
                                    mov(0, 0),
                                    exit_insn()};
   const Fd program = load(code);
