@@ -12,9 +12,9 @@ struct {
 const volatile int step = 5;
 
 SEC("xdp")
-int count(struct xdp_md *context) {
+int count(struct xdp_md* context) {
   __u32 key = 1;
-  __u64 *value = bpf_map_lookup_elem(&hits, &key);
+  __u64* value = bpf_map_lookup_elem(&hits, &key);
   if (value) __sync_fetch_and_add(value, step);
   return XDP_DROP;
 }
