@@ -3,11 +3,11 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/skep DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(TARGETS skep skep_shared
+install(TARGETS skep_static skep_shared
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${SKEP_BOUND_LIBBPF}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(TARGETS skep-command skep-conformance RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+install(TARGETS skep skep-conformance RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 
 set(SKEP_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/skep")
 configure_package_config_file(cmake/skepConfig.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/skepConfig.cmake"

@@ -6,9 +6,10 @@ foreach(room IN LISTS SKEP_ROOM_TARGETS)
   list(APPEND SKEP_OBJECTS $<TARGET_OBJECTS:${room}>)
 endforeach()
 
-add_library(skep STATIC ${SKEP_OBJECTS})
-target_link_libraries(skep PUBLIC Threads::Threads PRIVATE asmjit::asmjit fmt::fmt skep_libbpf)
-target_include_directories(skep PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
+add_library(skep_static STATIC ${SKEP_OBJECTS})
+set_target_properties(skep_static PROPERTIES OUTPUT_NAME skep)
+target_link_libraries(skep_static PUBLIC Threads::Threads PRIVATE asmjit::asmjit fmt::fmt skep_libbpf)
+target_include_directories(skep_static PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
                                        "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>"
                                        "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 
