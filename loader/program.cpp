@@ -32,6 +32,19 @@ Fault public_fault(const vm::Fault& fault) {
   return out;
 }
 
+// What a map, a function or a place in global data is called.
+std::string reference_name(const vm::Program& program, const isa::Instruction& instruction,
+                           const vm::LoweredInstruction& lowered) {
+  if (instruction.op == isa::Op::kCallLocal || instruction.op == isa::Op::kLdFunc)
+    return program.subprograms()[lowered.target].name;
+  if (instruction.op == isa::Op::kLdImm64 || isa::row(instruction.op).cls != isa::Class::kLdImm) return {};
+  for (const auto& map : program.maps())
+    if (reinterpret_cast<uintptr_t>(map.get()) == lowered.imm) return map->spec().name;
+  maps::MemoryRange value;
+  const maps::Map* map = program.map_containing(lowered.imm, value);
+  return map ? fmt::format("{}+{}", map->spec().name, lowered.imm - value.begin) : std::string();
+}
+
 }  // namespace
 
 Program::Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name)
@@ -114,10 +127,15 @@ std::vector<ListedInstruction> Program::listing(bool machine_code) const {
     helper_name = helper ? fmt::format("bpf_{}", helper->name) : std::string();
     return helper_name;
   };
+  const vm::LoweredInstruction* lowered = nullptr;
+  options.reference = [&](const isa::Instruction& instruction) {
+    return reference_name(*program_, instruction, *lowered);
+  };
   std::vector<ListedInstruction> out;
   const vm::SourceLine* shown = nullptr;
   const auto instructions = program_->instructions();
   for (size_t n = 0; n < instructions.size(); ++n) {
+    lowered = &program_->code()[n];
     ListedInstruction listed{
         instructions[n].slot, isa::disassemble(instructions[n], options), std::nullopt, {}};
     const vm::SourceLine* line = program_->line_at(listed.slot);

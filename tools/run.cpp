@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "tools/command.hpp"
 #include "tools/map_dump.hpp"
@@ -174,14 +176,11 @@ class Run {
     if (totals.too_short != 0)
       fmt::print(stderr, "skep: {} packets without a whole link-layer header were not run\n",
                  totals.too_short);
-    for (const FaultRecord& record : totals.faults) {
+    const size_t shown = std::min(totals.faults.size(), kShownFaults);
+    for (const FaultRecord& record : std::span(totals.faults).first(shown))
       fmt::print(stderr, "skep: {}: program '{}': packet {} on CPU {}: {}\n", arguments_.object.path,
                  program_name_, record.packet, record.cpu, record.fault.message);
-      if (!arguments_.json && totals.faults.size() > kShownFaults) break;
-    }
-    if (totals.fault_count > totals.faults.size() ||
-        (!arguments_.json && totals.faults.size() > kShownFaults))
-      fmt::print(stderr, "skep: {} faults in all\n", totals.fault_count);
+    if (totals.fault_count > shown) fmt::print(stderr, "skep: {} faults in all\n", totals.fault_count);
   }
 
   void report_text() const {

@@ -1,33 +1,40 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 
 #include "isa/arithmetic.hpp"
 
-// Loads, stores and atomics on a program's memory. Programs on several CPUs race on map values as they do in
-// the kernel: the races are theirs, so these functions are kept from ThreadSanitizer.
+// Loads, stores and atomics on a program's memory.
 namespace skep::vm {
 
-#define SKEP_PROGRAM_RACES __attribute__((no_sanitize("thread"), always_inline))
+// Programs on several CPUs race on map values as they do in the kernel: the races are theirs. ThreadSanitizer
+// is told so by relaxed atomics, which are the same instructions wherever the address is aligned.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kRacesAreSeen = true;
+#elif defined(__has_feature)
+inline constexpr bool kRacesAreSeen = __has_feature(thread_sanitizer);
+#else
+inline constexpr bool kRacesAreSeen = false;
+#endif
 
 template <class T>
-SKEP_PROGRAM_RACES inline T load(uint64_t address) {
-  struct __attribute__((packed, may_alias)) Unaligned {
-    T value;
-  };
-  return reinterpret_cast<const Unaligned*>(address)->value;
+T load(uint64_t address) {
+  if constexpr (kRacesAreSeen)
+    if (address % sizeof(T) == 0)
+      return __atomic_load_n(reinterpret_cast<const T*>(address), __ATOMIC_RELAXED);
+  T value;
+  std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof value);
+  return value;
 }
 
 template <class T>
-SKEP_PROGRAM_RACES inline void store(uint64_t address, T value) {
-  struct __attribute__((packed, may_alias)) Unaligned {
-    T value;
-  };
-  reinterpret_cast<Unaligned*>(address)->value = value;
+void store(uint64_t address, T value) {
+  if constexpr (kRacesAreSeen)
+    if (address % sizeof(T) == 0)
+      return __atomic_store_n(reinterpret_cast<T*>(address), value, __ATOMIC_RELAXED);
+  std::memcpy(reinterpret_cast<void*>(address), &value, sizeof value);
 }
-#undef SKEP_PROGRAM_RACES
 
 // The kernel gives operations that fetch full ordering and the others none (Documentation/atomic_t.txt);
 // x86's lock prefix orders all of them fully. Returns the old value.

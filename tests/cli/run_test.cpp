@@ -154,6 +154,7 @@ TEST(Disasm, ShowsSourceLinesAndMachineCode) {
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_NE(text.out.find("flow_counter.bpf.c:"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("call bpf_map_lookup_elem#1"), std::string::npos);
+  EXPECT_NE(text.out.find("// flows"), std::string::npos) << "maps by name\n" << text.out;
   const CommandResult code = skep({"disasm", object("raw_checksum.bpf.o"), "--jit"});
   EXPECT_NE(code.out.find("ret"), std::string::npos) << code.out;
 }
