@@ -154,9 +154,9 @@ Result<void> BtfChecker::check_member_place(uint32_t id, const BtfType& type, co
       bits = BTF_INT_BITS(data);
     } else {
       if (offset % 8 != 0) return refuse(id, "Invalid member offset");
-      bits = *size * 8;
+      bits = uint64_t{*size} * 8;
     }
-  } else if (bits > *size * 8) {
+  } else if (bits > uint64_t{*size} * 8) {
     return refuse(id, "Invalid member bitfield_size");
   }
   if (begin % 8 + bits > 128) return refuse(id, "nr_copy_bits exceeds 128");

@@ -136,6 +136,7 @@ std::vector<vm::SourceLine> source_lines(const DebugInfo& info) {
 
 std::vector<std::pair<uint32_t, std::string>> function_names(const DebugInfo& info) {
   std::vector<std::pair<uint32_t, std::string>> out;
+  out.reserve(info.functions.size());
   for (const bpf_func_info& record : info.functions)
     out.emplace_back(record.insn_off, *info.btf->image.string(info.btf->image.type(record.type_id).name));
   return out;

@@ -105,8 +105,8 @@ Result<Settings> read_settings() {
   return settings;
 }
 
-Session::Session(Settings settings, std::unique_ptr<vm::Machine> machine)
-    : settings_(std::move(settings)), machine_(std::move(machine)), roots_{"/sys/fs/bpf"} {}
+Session::Session(const Settings& settings, std::unique_ptr<vm::Machine> machine)
+    : settings_(settings), machine_(std::move(machine)), roots_{"/sys/fs/bpf"} {}
 
 Session* Session::existing() {
   // Acquire pairs with the release in get().
@@ -122,7 +122,7 @@ Session* Session::get() {
       return;
     }
     if (auto machine = make_machine(*settings))
-      session().store(new Session(std::move(*settings), std::move(machine)), std::memory_order_release);
+      session().store(new Session(*settings, std::move(machine)), std::memory_order_release);
   });
   return existing();
 }

@@ -46,7 +46,7 @@ class Session {
   std::optional<std::string> file_text(const char* path);
 
  private:
-  explicit Session(Settings settings, std::unique_ptr<vm::Machine> machine);
+  Session(const Settings& settings, std::unique_ptr<vm::Machine> machine);
 
   Settings settings_;
   std::unique_ptr<vm::Machine> machine_;
