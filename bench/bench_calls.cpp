@@ -1,0 +1,87 @@
+// What do a run, a tail call, a helper call and an iteration of bpf_loop cost?
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+#include <vector>
+
+#include "bench/medians.hpp"
+#include "bench/skep_program.hpp"
+
+namespace skep::bench {
+namespace {
+
+// A program of calls.bpf.c, how many operations one run of it is, and what it returns.
+struct Question {
+  const char* program;
+  const char* operation;
+  uint64_t operations;
+  uint64_t result;
+};
+constexpr Question kQuestions[] = {
+    {"empty", "run of an empty program", 1, 0},
+    {"tail", "tail call", 32, 1},
+    {"loop", "iteration of bpf_loop", 10000, 49'995'000},
+    {"helper", "helper call (of an iteration)", 1000, 0},
+};
+
+std::string benchmark_name(const Question& question, const Execution& execution) {
+  return fmt::format("{}/{}", question.program, execution.name);
+}
+
+uint64_t run_once(const Program& program, const Question& question) {
+  std::array<uint64_t, 1> memory{question.operations};  // read by the tail calls alone
+  const auto result = program.run_in_place(0, std::as_writable_bytes(std::span(memory)));
+  if (!result) throw std::runtime_error(result.error().message);
+  if (result->fault) throw std::runtime_error(result->fault->message);
+  return result->return_value;
+}
+
+void register_benchmark(const Question& question, const Execution& execution) {
+  const Program program = load(SKEP_BPF_DIR "/calls.bpf.o", question.program, execution);
+  const std::string name = benchmark_name(question, execution);
+  if (const uint64_t got = run_once(program, question); got != question.result)
+    throw std::runtime_error(fmt::format("{}: {}, not {}", name, got, question.result));
+  benchmark::RegisterBenchmark(name.c_str(), [program, &question](benchmark::State& state) {
+    while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(question.operations)))
+      benchmark::DoNotOptimize(run_once(program, question));
+  });
+}
+
+void print_table(const Medians& medians) {
+  fmt::print("{:32}", "nanoseconds for one");
+  for (const Execution& execution : kExecutions) fmt::print("{:>17}", execution.name);
+  fmt::print("\n");
+  for (const Question& question : kQuestions) {
+    fmt::print("{:32}", question.operation);
+    for (const Execution& execution : kExecutions) {
+      const auto time = medians.find(benchmark_name(question, execution));
+      fmt::print("{:>17}", time ? fmt::format("{:.2f}", *time) : "-");
+    }
+    fmt::print("\n");
+  }
+}
+
+int run(int argc, char** argv) {
+  initialize(argc, argv);
+  for (const Question& question : kQuestions)
+    for (const Execution& execution : kExecutions) register_benchmark(question, execution);
+  Medians medians;
+  benchmark::RunSpecifiedBenchmarks(&medians);
+  print_table(medians);
+  return 0;
+}
+
+}  // namespace
+}  // namespace skep::bench
+
+int main(int argc, char** argv) try {
+  return skep::bench::run(argc, argv);
+} catch (const std::exception& error) {
+  fmt::print(stderr, "{}\n", error.what());
+  return 1;
+}
