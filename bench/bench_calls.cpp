@@ -35,10 +35,7 @@ std::string benchmark_name(const Question& question, const Execution& execution)
 
 uint64_t run_once(const Program& program, const Question& question) {
   std::array<uint64_t, 1> memory{question.operations};  // read by the tail calls alone
-  const auto result = program.run_in_place(0, std::as_writable_bytes(std::span(memory)));
-  if (!result) throw std::runtime_error(result.error().message);
-  if (result->fault) throw std::runtime_error(result->fault->message);
-  return result->return_value;
+  return run(program, std::as_writable_bytes(std::span(memory)));
 }
 
 void register_benchmark(const Question& question, const Execution& execution) {
@@ -66,7 +63,7 @@ void print_table(const Medians& medians) {
   }
 }
 
-int run(int argc, char** argv) {
+int measure(int argc, char** argv) {
   initialize(argc, argv);
   for (const Question& question : kQuestions)
     for (const Execution& execution : kExecutions) register_benchmark(question, execution);
@@ -80,7 +77,7 @@ int run(int argc, char** argv) {
 }  // namespace skep::bench
 
 int main(int argc, char** argv) try {
-  return skep::bench::run(argc, argv);
+  return skep::bench::measure(argc, argv);
 } catch (const std::exception& error) {
   fmt::print(stderr, "{}\n", error.what());
   return 1;

@@ -3,10 +3,12 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "bench/medians.hpp"
@@ -19,7 +21,7 @@
 namespace skep::bench {
 namespace {
 
-constexpr const char* kSteps[] = {"lower", "verified", "checked"};
+constexpr const char* kSteps[] = {"lowering", "jit-verified", "jit-checked"};
 
 struct Input {
   std::string name;
@@ -61,30 +63,52 @@ void register_benchmarks(vm::Machine& machine, const Input& input) {
   }
 }
 
-void print_table(const std::vector<Input>& inputs, const Medians& medians) {
-  fmt::print("{:15}{:>7}{:>8}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "", "", "code", "lowering", "verified",
-             "checked", "verified", "checked");
-  fmt::print("{:15}{:>7}{:>8}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "program", "insns", "bytes", "ns", "ns", "ns",
-             "ns/insn", "ns/insn");
-  std::vector<double> verified;
-  std::vector<double> checked;
-  for (const Input& input : inputs) {
-    const double count = static_cast<double>(input.instructions.size());
-    const auto time = [&](const char* step) { return medians.find(benchmark_name(input, step)).value_or(0); };
-    const double v = time(kSteps[1]);
-    const double c = time(kSteps[2]);
-    if (v == 0 || c == 0) continue;
-    verified.push_back(v / count);
-    checked.push_back(c / count);
-    fmt::print("{:15}{:>7}{:>8}{:>12.0f}{:>12.0f}{:>12.0f}{:>12.1f}{:>12.1f}\n", input.name,
-               input.instructions.size(), input.code_bytes, time(kSteps[0]), v, c, v / count, c / count);
+// Least squares: what every program costs, and what an instruction adds.
+struct Fit {
+  double fixed = 0;
+  double per_instruction = 0;
+};
+
+Fit fit(const std::vector<std::pair<double, double>>& points) {
+  const auto n = static_cast<double>(points.size());
+  double x = 0;
+  double y = 0;
+  double xx = 0;
+  double xy = 0;
+  for (const auto& [size, time] : points) {
+    x += size;
+    y += time;
+    xx += size * size;
+    xy += size * time;
   }
-  if (verified.empty()) return;
-  fmt::print("{:66}{:>12.1f}{:>12.1f}\n", "geometric mean", geometric_mean(verified),
-             geometric_mean(checked));
+  const double slope = (n * xy - x * y) / (n * xx - x * x);
+  return {(y - slope * x) / n, slope};
 }
 
-int run(int argc, char** argv) {
+void print_table(const std::vector<Input>& inputs, const Medians& medians) {
+  fmt::print("nanoseconds; the JIT's include lowering\n");
+  fmt::print("{:15}{:>7}{:>8}{:>11}{:>14}{:>13}\n", "program", "insns", "bytes", "lowering", "jit-verified",
+             "jit-checked");
+  std::array<std::vector<std::pair<double, double>>, std::size(kSteps)> points;
+  for (const Input& input : inputs) {
+    const auto size = static_cast<double>(input.instructions.size());
+    fmt::print("{:15}{:>7}{:>8}", input.name, input.instructions.size(), input.code_bytes);
+    for (size_t step = 0; step < std::size(kSteps); ++step) {
+      const auto time = medians.find(benchmark_name(input, kSteps[step]));
+      if (time) points[step].emplace_back(size, *time);
+      fmt::print("{:>12}", time ? fmt::format("{:.0f}", *time) : "-");
+    }
+    fmt::print("\n");
+  }
+  for (size_t step = 0; step < std::size(kSteps); ++step) {
+    if (points[step].size() < 2) continue;
+    const Fit line = fit(points[step]);
+    fmt::print("{}: {:.0f} ns a program and {:.1f} ns an instruction\n", kSteps[step], line.fixed,
+               line.per_instruction);
+  }
+}
+
+int measure(int argc, char** argv) {
   initialize(argc, argv);
   auto machine = Machine::create({.cpus = 1, .seed = 1});
   if (!machine) throw std::runtime_error(machine.error().message);
@@ -106,7 +130,7 @@ int run(int argc, char** argv) {
 }  // namespace skep::bench
 
 int main(int argc, char** argv) try {
-  return skep::bench::run(argc, argv);
+  return skep::bench::measure(argc, argv);
 } catch (const std::exception& error) {
   fmt::print(stderr, "{}\n", error.what());
   return 1;

@@ -40,13 +40,6 @@ std::string benchmark_name(const Contestants& c, std::string_view engine) {
 
 uint64_t run_native(Contestants& c) { return c.suite->native(c.memory.data(), c.memory.size()); }
 
-uint64_t run_skep(const Program& program, std::span<std::byte> memory) {
-  const auto result = program.run_in_place(0, memory);
-  if (!result) throw std::runtime_error(result.error().message);
-  if (result->fault) throw std::runtime_error(result->fault->message);
-  return result->return_value;
-}
-
 void expect_equal(const Contestants& c, std::string_view engine, uint64_t got, uint64_t want) {
   if (got == want) return;
   throw std::runtime_error(
@@ -81,7 +74,7 @@ Contestants prepare(const SuiteProgram& suite, std::string_view cpu) {
   c.instructions = count.instructions;
   for (const Execution& execution : kExecutions) {
     c.programs.push_back(load(object, suite.name, execution));
-    expect_equal(c, execution.name, run_skep(c.programs.back(), c.memory), c.checksum);
+    expect_equal(c, execution.name, run(c.programs.back(), c.memory), c.checksum);
   }
   load_kernel(c, object);
   return c;
@@ -95,7 +88,7 @@ void register_benchmarks(Contestants& c) {
     benchmark::RegisterBenchmark(benchmark_name(c, kExecutions[n].name).c_str(),
                                  [&c, n](benchmark::State& state) {
                                    for (auto _ : state)
-                                     benchmark::DoNotOptimize(run_skep(c.programs[n], c.memory));
+                                     benchmark::DoNotOptimize(run(c.programs[n], c.memory));
                                  });
   }
   if (!c.kernel) return;
@@ -158,7 +151,7 @@ std::string cpu_argument(int& argc, char** argv) {
   return "v3";
 }
 
-int run(int argc, char** argv) {
+int measure(int argc, char** argv) {
   const std::string cpu = cpu_argument(argc, argv);
   initialize(argc, argv);
   std::vector<Contestants> all;
@@ -174,7 +167,7 @@ int run(int argc, char** argv) {
 }  // namespace skep::bench
 
 int main(int argc, char** argv) try {
-  return skep::bench::run(argc, argv);
+  return skep::bench::measure(argc, argv);
 } catch (const std::exception& error) {
   fmt::print(stderr, "{}\n", error.what());
   return 1;

@@ -14,7 +14,7 @@
 namespace skep::bench {
 namespace {
 
-constexpr size_t kLogSize = 16 * 1024 * 1024;
+constexpr size_t kLogSize = size_t{16} * 1024 * 1024;
 
 long command(int number, bpf_attr& attributes) {
   return syscall(__NR_bpf, number, &attributes, sizeof attributes);
@@ -49,7 +49,7 @@ Result<KernelProgram> KernelProgram::load(std::span<const isa::Encoded> instruct
     result = command(BPF_PROG_LOAD, attributes);
     if (result >= 0) return KernelProgram(static_cast<int>(result));
   }
-  return fail(error, fmt::format("{}: {}", std::strerror(error), last_words(log.c_str())));
+  return fail(error, fmt::format("{}: {}", std::strerror(error), last_words(log.data())));
 }
 
 KernelProgram::KernelProgram(KernelProgram&& other) noexcept

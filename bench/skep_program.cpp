@@ -40,6 +40,13 @@ Program load(const std::string& object, const std::string& program, const Execut
   return load_into_machine(object, program, execution).program;
 }
 
+uint64_t run(const Program& program, std::span<std::byte> memory) {
+  const auto result = program.run_in_place(0, memory);
+  if (!result) throw std::runtime_error(result.error().message);
+  if (const auto& fault = result->fault) throw std::runtime_error(fault->message);
+  return result->return_value;
+}
+
 std::vector<isa::Encoded> instructions_of(const std::string& object, const std::string& program) {
   const Loaded loaded = load_into_machine(object, program, kExecutions[0]);
   bpf_attr next{};

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +27,9 @@ inline constexpr Execution kExecutions[] = {
 // Loads one program of an object into a machine of its own. Throws std::runtime_error: a benchmark can do
 // nothing about it.
 Program load(const std::string& object, const std::string& program, const Execution& execution);
+
+// Runs it once over the memory and returns its r0. Throws for a fault.
+uint64_t run(const Program& program, std::span<std::byte> memory);
 
 // The program's instructions, its functions put together by libbpf.
 std::vector<isa::Encoded> instructions_of(const std::string& object, const std::string& program);

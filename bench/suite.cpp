@@ -9,7 +9,7 @@
 #include "samples/frame.hpp"
 
 extern "C" {
-#define SUITE_ROW(name, memory) uint64_t name(void* memory, uint64_t length);
+#define SUITE_ROW(name, kind) uint64_t name(void* memory, uint64_t length);
 #include "bench/suite/programs.def"
 #undef SUITE_ROW
 }
@@ -70,7 +70,7 @@ samples::Frame make_frame(unsigned number) {
   if (ipv6)
     samples::add_ipv6(frame, from, to, protocol);
   else
-    samples::add_ipv4(frame, from, to, protocol, {.options = samples::Bytes(number % 4 * 4, 1)});
+    samples::add_ipv4(frame, from, to, protocol, {.options = samples::Bytes(size_t{number} % 4 * 4, 1)});
   for (unsigned tag = 0; tag < number % 5 / 2; ++tag) {
     samples::add_vlan_tag(frame, static_cast<uint16_t>(100 + number), type);
     type = samples::kTypeVlan;
@@ -106,7 +106,7 @@ std::vector<uint8_t> bytes_of(Memory kind) {
 
 std::span<const SuiteProgram> suite() {
   static const std::vector<SuiteProgram> programs = {
-#define SUITE_ROW(name, memory) {#name, Memory::memory, ::name},
+#define SUITE_ROW(name, kind) {#name, Memory::kind, ::name},
 #include "bench/suite/programs.def"
 #undef SUITE_ROW
   };
