@@ -20,6 +20,11 @@ void Emitter::local_call(const Instruction& i) {
   a_.sub(kFrame, vm::kFrameSize);
   if (pad) a_.add(x86::rsp, 8);
   for (size_t n = saved_.size(); n-- > 0;) a_.pop(saved_[n]);
+  if (program_.functions_tail_call()) {
+    // Another program may have returned here.
+    move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
+    a_.mov(run_state(offsetof(RunState, program)), kScratch);
+  }
   clear_arguments();
 }
 

@@ -151,6 +151,9 @@ Result<std::shared_ptr<ProgramObject>> create(Call& call, vm::ProgramSpec spec) 
     return std::unexpected(program.error());
   }
   object->program = std::move(*program);
+  // As the kernel, which compiles when it loads: nothing of it is left for a run, where memory may lack.
+  const vm::MachineOptions& options = call.machine.options();
+  object->program->executable(options.engine, options.mode);
   auto good = check_layout(*debug, *object->program);
   if (good) good = check_tail_calls(call, *object);
   if (!good) {

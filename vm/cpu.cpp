@@ -52,18 +52,27 @@ bool Cpu::consume_fuel(uint64_t amount, uint32_t slot) {
 
 uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   const auto* function = reinterpret_cast<const Subprogram*>(callback);
+  if (run().mode == Mode::kChecked && !run().program->function_at(callback)) {
+    raise({.kind = FaultKind::kBadCall,
+           .slot = run().call_site->slot,
+           .program = run().program,
+           .address = callback});
+    return 0;
+  }
   const uint32_t slot = function->program->code()[function->begin].slot;
   if (!consume_fuel(function->length(), slot)) return 0;
   if (run().frame_top + kFrameSize > run().stack_end) {
     raise({.kind = FaultKind::kCallDepth, .slot = slot, .program = function->program});
     return 0;
   }
-  // The callback's own calls leave their frames in frame_top.
+  // The callback's own calls leave their frames in frame_top, its tail calls their targets in program.
   const uint64_t caller_frame = run().frame_top;
+  const Program* const caller = run().program;
   run().frame_top += kFrameSize;
   const uint64_t r0 =
       function->program->executable(run().engine, run().mode).call(*this, *function, arguments);
   run().frame_top = caller_frame;
+  run().program = caller;
   return r0;
 }
 

@@ -269,6 +269,7 @@ class Interpretation {
     if (depth_ == 0) return false;
     const Frame& frame = frames_[--depth_];
     program_ = frame.program;
+    cpu_.run().program = program_;
     code_ = program_->code().data();
     pc_ = frame.resume;
     for (unsigned n = 0; n < frame.saved.size(); ++n) r_[6 + n] = frame.saved[n];

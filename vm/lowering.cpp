@@ -173,6 +173,8 @@ class Lowering {
             "insn {}: cannot call GPL-restricted function bpf_{}#{} from non-GPL compatible program", i.slot,
             helper->name, helper->id));
     }
+    if (helper && helper->special == Special::kTailCall && out_.code.size() >= out_.subprograms.front().end)
+      out_.functions_tail_call = true;
     out_.call_sites.push_back({helper, &program_, i.slot});
     l.imm = reinterpret_cast<uintptr_t>(&out_.call_sites.back());
     return {};

@@ -89,6 +89,8 @@ struct Lowered {
   std::vector<Subprogram> subprograms;   // the first is the program's entry
   std::vector<CallSite> call_sites;
   std::vector<std::shared_ptr<maps::Map>> maps;  // each once
+  // A function other than the entry ends in another program, which then returns into this one.
+  bool functions_tail_call = false;
 };
 
 // Refuses what cannot be executed at all: undecodable instructions, jumps out of a function, a missing exit,

@@ -52,6 +52,7 @@ class Program final : public maps::Object {
   std::span<const LoweredInstruction> code() const { return lowered_.code; }
   std::span<const Subprogram> subprograms() const { return lowered_.subprograms; }
   std::span<const std::shared_ptr<maps::Map>> maps() const { return lowered_.maps; }
+  bool functions_tail_call() const { return lowered_.functions_tail_call; }
   // BPF_PROG_BIND_MAP: keeps a map alive with the program; the running program may not touch it by that.
   void bind_map(std::shared_ptr<maps::Map> map);
   std::vector<std::shared_ptr<maps::Map>> bound_maps() const;

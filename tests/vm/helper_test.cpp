@@ -223,6 +223,53 @@ TEST_P(Helpers, TracePrintkFormatsAsTheKernelDoes) {
   EXPECT_EQ(static_cast<int64_t>(run("call 6\nexit", {}, 0, memory).r0), -EINVAL);
 }
 
+TEST_P(Helpers, AProgramThatAnotherReturnedIntoIsItselfAgain) {
+  std::vector<std::string> lines;
+  machine_->set_trace_sink([&](unsigned, std::string_view line) { lines.emplace_back(line); });
+  const auto text = make_map(*machine_, BPF_MAP_TYPE_ARRAY, 4, 8, 1);
+  const auto targets = make_map(*machine_, BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 1);
+  const uint32_t key = 0;
+  {
+    const maps::EpochDomain::TaskGuard guard(machine_->epochs());
+    std::array<char, 8> bytes = {'m', 'e', 0};
+    ASSERT_EQ(text->write(&key, bytes.data(), 0), 0);
+    ASSERT_EQ(targets->set_object(0, make_program(*machine_, "r0 = 3\nexit")), 0);
+  }
+  // "%s" of a map that the tail call's target does not have.
+  const auto result = run(R"(
+    call leaves
+    r6 = r0
+    *(u32 *)(r10 - 4) = 0x7325
+    r1 = r10
+    r1 += -4
+    r2 = 4
+    r3 = map_val(map_by_fd(0))
+    call 6
+    r0 = r6
+    exit
+  leaves:
+    r2 = map_by_fd(1)
+    r3 = 0
+    call 12
+    r0 = 9
+    exit)",
+                          {text, targets});
+  ASSERT_FALSE(result.faulted) << vm::describe(fault());
+  EXPECT_EQ(result.r0, 3U);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(lines[0], "me");
+}
+
+TEST_P(Helpers, ACallbackThatIsNoFunctionIsAFault) {
+  if (!checked()) return;
+  machine_->helpers().put_custom(
+      60001, "calls",
+      [](std::span<const uint64_t, 5> a, vm::Cpu& cpu) -> uint64_t { return cpu.call_back(a[0], {}); });
+  EXPECT_TRUE(run("r1 = 64\ncall 60001\nexit").faulted);
+  EXPECT_EQ(fault().kind, vm::FaultKind::kBadCall);
+  EXPECT_EQ(fault().address, 64U);
+}
+
 TEST_P(Helpers, StrncmpOrders) {
   // memory: "abc\0abd\0"
   std::vector<std::byte> memory;
