@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstring>
 
 #include "helpers/functions.hpp"
@@ -44,9 +43,8 @@ uint64_t get_current_pid_tgid(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, 
 uint64_t get_current_comm(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
   auto* buffer = reinterpret_cast<char*>(r1);
   const std::string comm = cpu.machine().task().comm;
-  const size_t length = std::min<size_t>(comm.size(), r2 - 1);
-  std::memset(buffer, 0, r2);
-  std::memcpy(buffer, comm.data(), length);
+  const size_t length = comm.copy(buffer, r2 - 1);
+  std::memset(buffer + length, 0, r2 - length);
   return 0;
 }
 

@@ -10,7 +10,7 @@ std::span<const vm::HelperRow> builtin_helpers() {
   using enum vm::Availability;
   using vm::HelperRow;
   using vm::Returns;
-  static const HelperRow kRows[] = {
+  static const HelperRow rows[] = {
       {.id = BPF_FUNC_map_lookup_elem,
        .name = "map_lookup_elem",
        .arguments = {kMap, kMapKey},
@@ -98,7 +98,7 @@ std::span<const vm::HelperRow> builtin_helpers() {
        .arguments = {kMemoryOrNull, kSizeOrZero, kMemoryOrNull, kSizeOrZero, kAnything},
        .function = csum_diff},
   };
-  return kRows;
+  return rows;
 }
 
 }  // namespace skep::helpers

@@ -57,7 +57,7 @@ Result<void> load_bare(ObjectState& state) {
   attributes.log_level = 1;
   const long result = sys::bpf(*state.machine, BPF_PROG_LOAD, &attributes, sizeof attributes);
   if (result < 0) {
-    std::string cause(line_at(log.c_str(), 0));
+    std::string cause(line_at(std::string_view(log).substr(0, log.find('\0')), 0));
     if (cause.empty()) cause = std::strerror(static_cast<int>(-result));
     return fail(static_cast<int>(-result), fmt::format("{}: program 'main': {}", state.label, cause));
   }

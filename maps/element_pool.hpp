@@ -44,7 +44,6 @@ struct CpuValues {
 //  - Addresses stay mapped while the pool lives.
 // All functions but the constructor are called inside a guard of the domain, except value_containing().
 // What threads contend for lies on lines of its own, hence the padding.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class ElementPool {
  public:
   struct Layout {

@@ -39,7 +39,6 @@ namespace skep::maps {
 // the memory either. The third epoch of grace is what saves a full fence between unlinking and reading t.
 //
 // What every guard reads lies apart from what few write, hence the padding.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class EpochDomain {
  public:
   // Epochs between retiring something and reclaiming it.

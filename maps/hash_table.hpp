@@ -18,7 +18,7 @@ namespace skep::maps {
 //  - Writers lock the chain they change and no other.
 //  - The count of elements is exact.
 // Everything is called inside an epoch guard.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the count lies on a cache line of its own.
+// The count lies on a cache line of its own, hence the padding.
 class HashTable {
  public:
   // `buckets` is a power of two. Check valid() afterwards.
@@ -86,9 +86,8 @@ class HashTable {
  private:
   static constexpr uintptr_t kLocked = 1;
 
-  static Element* to_element(uintptr_t word) {
-    return reinterpret_cast<Element*>(word);  // NOLINT(performance-no-int-to-ptr): heads carry the lock bit.
-  }
+  // Words and not pointers, because heads carry the lock bit.
+  static Element* to_element(uintptr_t word) { return reinterpret_cast<Element*>(word); }
   std::atomic<uintptr_t>& head(uint64_t bucket) const {
     return reinterpret_cast<std::atomic<uintptr_t>*>(heads_.data())[bucket];
   }

@@ -37,7 +37,6 @@ void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
 
 std::shared_ptr<Object> Map::object_at(uint32_t /*index*/) { return nullptr; }
-// NOLINTNEXTLINE(performance-unnecessary-value-param): overriders keep what they are given.
 int Map::set_object(uint32_t /*index*/, std::shared_ptr<Object> /*object*/) { return -kNotSupported; }
 Object* Map::peek_object(uint32_t /*index*/) { return nullptr; }
 

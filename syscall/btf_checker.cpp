@@ -190,7 +190,7 @@ bool BtfChecker::valid_identifier(uint32_t name) const {
 }
 
 Result<void> BtfChecker::check_name(uint32_t id, const BtfType& type) {
-  const std::string_view text = *image_.string(type.name);
+  const std::string_view text = image_.string(type.name).value_or("");
   bool good = true;
   switch (kKinds[type.kind()].rule) {
     case Name::kAny:

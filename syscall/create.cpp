@@ -18,13 +18,18 @@ Result<void> check_btf_types(const BtfImage& btf, const maps::MapSpec& spec, uin
   if (!array) return {};
   if (key == 0) {
     // Global variables: a section is the value, and there is no key to speak of.
-    if (spec.type != BPF_MAP_TYPE_ARRAY || spec.max_entries != 1 ||
-        btf.type(*btf.base(value)).kind() != BTF_KIND_DATASEC)
+    const auto base = btf.base(value);
+    if (spec.type != BPF_MAP_TYPE_ARRAY || spec.max_entries != 1 || !base ||
+        btf.type(*base).kind() != BTF_KIND_DATASEC)
       return fail(EINVAL, "btf_key_type_id is missing");
     return {};
   }
-  const BtfType type = btf.type(*btf.base(key));
-  if (type.kind() != BTF_KIND_INT || BTF_INT_BITS(type.extra[0]) != 32 || BTF_INT_OFFSET(type.extra[0]) != 0)
+  const auto base = btf.base(key);
+  const auto is_int32 = [](const BtfType& type) {
+    return type.kind() == BTF_KIND_INT && BTF_INT_BITS(type.extra[0]) == 32 &&
+           BTF_INT_OFFSET(type.extra[0]) == 0;
+  };
+  if (!base || !is_int32(btf.type(*base)))
     return fail(EINVAL, "btf_key_type_id: an array's key is a 32-bit integer");
   return {};
 }

@@ -126,8 +126,8 @@ std::vector<vm::SourceLine> source_lines(const DebugInfo& info) {
   for (const bpf_line_info& record : info.lines) {
     const BtfImage& btf = info.btf->image;
     out.push_back({.slot = record.insn_off,
-                   .file = std::string(*btf.string(record.file_name_off)),
-                   .text = std::string(*btf.string(record.line_off)),
+                   .file = std::string(btf.string(record.file_name_off).value_or("")),
+                   .text = std::string(btf.string(record.line_off).value_or("")),
                    .line = BPF_LINE_INFO_LINE_NUM(record.line_col),
                    .column = BPF_LINE_INFO_LINE_COL(record.line_col)});
   }
@@ -138,7 +138,8 @@ std::vector<std::pair<uint32_t, std::string>> function_names(const DebugInfo& in
   std::vector<std::pair<uint32_t, std::string>> out;
   out.reserve(info.functions.size());
   for (const bpf_func_info& record : info.functions)
-    out.emplace_back(record.insn_off, *info.btf->image.string(info.btf->image.type(record.type_id).name));
+    out.emplace_back(record.insn_off,
+                     info.btf->image.string(info.btf->image.type(record.type_id).name).value_or(""));
   return out;
 }
 

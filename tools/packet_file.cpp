@@ -39,10 +39,8 @@ Result<File> open_file(const std::string& name, const char* mode) {
   return file;
 }
 
-// libpcap closes the file from here on, which the analyzer cannot know.
-void hand_over(File& file) {
-  [[maybe_unused]] const std::FILE* pcaps = file.release();
-}  // NOLINT(clang-analyzer-unix.Stream)
+// libpcap closes the file from here on.
+void hand_over(File& file) { [[maybe_unused]] const std::FILE* pcaps = file.release(); }
 
 std::chrono::nanoseconds timestamp_of(const pcap_pkthdr& header) {
   // Both files are opened with nanosecond precision: tv_usec then holds nanoseconds.

@@ -33,8 +33,8 @@ class ScratchDirectory {
 };
 
 const std::filesystem::path& scratch() {
-  static const ScratchDirectory kDirectory;
-  return kDirectory.path();
+  static const ScratchDirectory directory;
+  return directory.path();
 }
 
 std::string read_all(int descriptor) {

@@ -28,8 +28,8 @@ json without_engine_and_time(json out) {
 const json& map_of(const json& out, const std::string& name) {
   for (const json& map : out["maps"])
     if (map["name"] == name) return map;
-  static const json kNone;
-  return kNone;
+  static const json none;
+  return none;
 }
 
 TEST(Run, BothEnginesAndModesAgreeToTheByte) {
