@@ -7,6 +7,7 @@
 #include <new>
 
 #include "syscall/command.hpp"
+#include "syscall/errno_keeper.hpp"
 #include "syscall/pins.hpp"
 
 namespace skep::sys {
@@ -89,6 +90,7 @@ long no_token(uint32_t descriptor) {
 }
 
 long bpf(vm::Machine& machine, int command, union bpf_attr* attributes, unsigned size) try {
+  const ErrnoKeeper keeper;
   Call call{machine,
             machine.part<ObjectTable>(),
             command,

@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "syscall/bpf.hpp"
+#include "syscall/errno_keeper.hpp"
 #include "syscall/preload/session.hpp"
 
 namespace {
@@ -37,6 +38,7 @@ int fail_with(int code) {
 
 // The session that may have a file's text. No other file makes a machine.
 Session* session_with_text(const char* path) {
+  const skep::sys::ErrnoKeeper keeper;
   if (!path) return nullptr;
   const std::string_view name = path;
   if (name == skep::preload::kPossibleCpus) return std::getenv("SKEP_CPUS") ? Session::get() : nullptr;
@@ -45,6 +47,7 @@ Session* session_with_text(const char* path) {
 
 // The session, where a path may be below one of its folders.
 Session* session_of(const char* path) {
+  const skep::sys::ErrnoKeeper keeper;
   if (!path) return nullptr;
   Session* session = Session::existing();
   if (!session && std::string_view(path).starts_with("/sys/fs/bpf")) session = Session::get();
@@ -53,6 +56,7 @@ Session* session_of(const char* path) {
 
 // A file with the machine's text; -1: the real file is to be opened.
 int open_served(const char* path) {
+  const skep::sys::ErrnoKeeper keeper;
   Session* session = session_with_text(path);
   const auto text = session ? session->file_text(path) : std::nullopt;
   if (!text) return -1;
@@ -98,8 +102,10 @@ SKEP_INTERPOSED long syscall(long number, ...) {
     static auto* const real = next<long(long, ...)>("syscall");
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
   }
+  const int before = errno;
   Session* session = Session::get();
   if (!session) return fail_with(ENOSYS);
+  errno = before;
   const long result = skep::sys::bpf(session->machine(), static_cast<int>(a[0]),
                                      reinterpret_cast<union bpf_attr*>(a[1]), static_cast<unsigned>(a[2]));
   return result < 0 ? fail_with(static_cast<int>(-result)) : result;
@@ -172,9 +178,11 @@ SKEP_INTERPOSED int mount(const char* source, const char* target, const char* ty
                           const void* data) noexcept {
   const std::string_view kind = type ? type : "";
   if (target && kind == "bpf") {
+    const int before = errno;
     Session* session = Session::get();
     if (!session) return fail_with(ENODEV);
     session->mounted(target);
+    errno = before;
     return 0;
   }
   const bool made_private =

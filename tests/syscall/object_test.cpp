@@ -28,6 +28,23 @@ TEST_P(Descriptors, AreDescriptors) {
   EXPECT_NE(std::string(link.data()).find("bpf-prog"), std::string::npos);
 }
 
+// bpftool takes an errno that is left over for an error of its own.
+TEST_P(Descriptors, SuccessLeavesErrnoAlone) {
+  errno = 0;
+  for (int n = 0; n < 40; ++n) {
+    bpf_attr attr{};
+    attr.map_type = BPF_MAP_TYPE_ARRAY;
+    attr.key_size = 4;
+    attr.value_size = 8;
+    attr.max_entries = 1;
+    const Fd map(bpf_->call(BPF_MAP_CREATE, &attr, sizeof attr));
+    ASSERT_GE(map.get(), 0);
+    attr = {};
+    ASSERT_EQ(bpf_->call(BPF_MAP_GET_NEXT_ID, &attr, sizeof attr), 0);
+  }
+  EXPECT_EQ(errno, 0);
+}
+
 TEST_P(Descriptors, DuplicatesAreTheSameMap) {
   Fd map(create_map(BPF_MAP_TYPE_HASH, 4, 4, 4));
   const Fd copy(dup(map.get()));
