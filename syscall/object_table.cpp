@@ -252,7 +252,11 @@ std::vector<ObjectTable::Inode> ObjectTable::open_inodes() const {
     int number = -1;
     if (std::from_chars(name.data(), name.data() + name.size(), number).ec != std::errc{}) continue;
     if (own.contains(number)) continue;
-    if (const auto inode = inode_of(number)) inodes.push_back(*inode);
+    // By its name in /proc: other threads open and close descriptors meanwhile, and one that is gone is no
+    // matter.
+    struct stat status{};
+    if (fstatat(dirfd(directory.get()), item->d_name, &status, 0) == 0)
+      inodes.push_back({status.st_dev, status.st_ino});
   }
   return inodes;
 }
