@@ -98,10 +98,13 @@ void Emitter::check_region(size_t region, unsigned bytes, const Label& inside) {
 }
 
 void Emitter::check_slowly(const CheckThunk& thunk) {
-  // Seven and the return address keep the stack aligned.
   static constexpr Gp kKept[] = {x86::rax, x86::rdi, x86::rsi, x86::rdx, x86::rcx, x86::r8, kAddress};
   for (const Gp& reg : kKept) a_.push(reg);
-  a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
+  // Not every function keeps the stack aligned.
+  a_.mov(kScratch, x86::rsp);
+  a_.and_(x86::rsp, -16);
+  a_.push(kScratch);
+  a_.push(kScratch);
   a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   a_.mov(x86::rdi, kCpu);
   move_immediate(x86::rsi, reinterpret_cast<uintptr_t>(&program_));
@@ -111,8 +114,9 @@ void Emitter::check_slowly(const CheckThunk& thunk) {
   a_.mov(x86::r9d, thunk.write ? 1 : 0);
   call(reinterpret_cast<const void*>(&check_access));
   a_.test(x86::al, x86::al);
+  a_.mov(x86::rsp, x86::qword_ptr(x86::rsp));
   for (size_t n = std::size(kKept); n-- > 0;) a_.pop(kKept[n]);
-  a_.jz(unwind_);
+  a_.jz(unwinding());
 }
 
 }  // namespace skep::jit

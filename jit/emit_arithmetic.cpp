@@ -124,7 +124,7 @@ void Emitter::shift_by_register(AluOp op, const Gp& dst, const Gp& count) {
   const auto pick = [op](x86::Inst::Id left, x86::Inst::Id right, x86::Inst::Id arithmetic) {
     return op == AluOp::kLsh ? left : op == AluOp::kRsh ? right : arithmetic;
   };
-  if (bmi2_) {
+  if (options_.bmi2) {
     a_.emit(pick(x86::Inst::kIdShlx, x86::Inst::kIdShrx, x86::Inst::kIdSarx), dst, dst, count);
     return;
   }

@@ -1,3 +1,5 @@
+#include <bit>
+
 #include "jit/emitter.hpp"
 #include "jit/runtime.hpp"
 #include "vm/helper_call.hpp"
@@ -7,20 +9,36 @@ namespace skep::jit {
 using vm::RunState;
 namespace x86 = asmjit::x86;
 
+// Which registers a call of the callee must not change but does.
+RegisterSet Emitter::saved_across(const FunctionFacts& callee) const {
+  return facts_->names & callee.clobbers;
+}
+
+Emitter::Mem Emitter::save_slot(unsigned reg) const {
+  const auto below = static_cast<unsigned>(std::popcount(saved_ & (register_bit(reg) - 1)));
+  return x86::qword_ptr(x86::rsp, static_cast<int32_t>(below * sizeof(uint64_t)));
+}
+
 void Emitter::local_call(const Instruction& i) {
+  const FunctionFacts& callee = analysis_.functions[i.target];
+  const RegisterSet saved = saved_across(callee);
   charge(i);
-  a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
-  a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
-  a_.ja(fault(vm::FaultKind::kCallDepth, i.slot));
-  for (const Gp& reg : saved_) a_.push(reg);
-  const bool pad = saved_.size() % 2 != 0;
-  if (pad) a_.sub(x86::rsp, 8);
-  a_.mov(kFrame, kScratch);
+  if (checked()) {
+    a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
+    a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
+    a_.ja(fault(vm::FaultKind::kCallDepth, i.slot));
+  }
+  for (unsigned reg = 6; reg <= 9; ++reg)
+    if ((saved & register_bit(reg)) != 0) a_.mov(save_slot(reg), native(reg));
+  if (checked())
+    a_.mov(kFrame, kScratch);
+  else if (callee.has_frame)
+    a_.add(kFrame, vm::kFrameSize);
   a_.call(functions_[i.target]);
-  a_.sub(kFrame, vm::kFrameSize);
-  if (pad) a_.add(x86::rsp, 8);
-  for (size_t n = saved_.size(); n-- > 0;) a_.pop(saved_[n]);
-  if (program_.functions_tail_call()) {
+  if (callee.has_frame) a_.sub(kFrame, vm::kFrameSize);
+  for (unsigned reg = 6; reg <= 9; ++reg)
+    if ((saved & register_bit(reg)) != 0) a_.mov(native(reg), save_slot(reg));
+  if (callee.tail_calls) {
     // Another program may have returned here.
     move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
     a_.mov(run_state(offsetof(RunState, program)), kScratch);
@@ -39,8 +57,10 @@ void Emitter::helper_call(const Instruction& i) {
   if (!site.helper) a_.mov(run_state(offsetof(RunState, helper_number)), native(i.dst));
   a_.mov(x86::r9, kCpu);
   call(reinterpret_cast<const void*>(vm::helper_entry(site, mode_)));
-  a_.cmp(run_state(offsetof(RunState, faulted)), 0);
-  a_.jne(unwind_);
+  if (checked() || vm::may_call_back(site)) {
+    a_.cmp(run_state(offsetof(RunState, faulted)), 0);
+    a_.jne(unwinding());
+  }
   clear_arguments();
 }
 
@@ -60,12 +80,12 @@ void Emitter::tail_call(const vm::CallSite& site) {
     for (unsigned n = 6; n <= 9; ++n) a_.xor_(native(n).r32(), native(n).r32());
   }
   a_.mov(native(1), kScratch);
-  a_.add(x86::rsp, kNativeFrame);
+  if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
   a_.jmp(kScratch2);
 
   a_.bind(go_on);
   a_.cmp(run_state(offsetof(RunState, faulted)), 0);
-  a_.jne(unwind_);
+  a_.jne(unwinding());
   a_.xor_(x86::eax, x86::eax);
   clear_arguments();
 }
@@ -86,7 +106,7 @@ void Emitter::packet_load(const Instruction& i, const isa::Row& row) {
 }
 
 void Emitter::leave() {
-  a_.add(x86::rsp, kNativeFrame);
+  if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
   a_.ret();
 }
 

@@ -62,23 +62,25 @@ void Emitter::compare(const Instruction& i, const isa::Row& row) {
 void Emitter::conditional_jump(const Instruction& i, const isa::Row& row) {
   compare(i, row);
   const CondCode taken = condition_code(row.condition());
-  if (i.cost == 0) {
-    a_.j(taken, label_of(i.target));
+  if (checked() && i.cost != 0) {
+    const Label next = a_.newLabel();
+    a_.short_().j(x86::negateCond(taken), next);
+    jump(i);
+    a_.bind(next);
     return;
   }
-  const Label next = a_.newLabel();
-  a_.j(x86::negateCond(taken), next);
-  jump(i);
-  a_.bind(next);
+  if (is_near(static_cast<uint32_t>(&i - program_.code().data()), i.target)) a_.short_();
+  a_.j(taken, label_of(i.target));
 }
 
 void Emitter::jump(const Instruction& i) {
   charge(i);
+  if (is_near(static_cast<uint32_t>(&i - program_.code().data()), i.target)) a_.short_();
   a_.jmp(label_of(i.target));
 }
 
 void Emitter::may_goto(const Instruction& i) {
-  const Mem loops_left = x86::qword_ptr(x86::rsp);
+  const Mem loops_left = x86::qword_ptr(x86::rsp, frame_bytes_ - 8);
   const Label next = a_.newLabel();
   a_.sub(loops_left, 1);
   a_.jnc(next);

@@ -1,6 +1,8 @@
 #include "jit/emitter.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <iterator>
 #include <limits>
 #include <type_traits>
 
@@ -15,65 +17,117 @@ namespace x86 = asmjit::x86;
 
 namespace {
 
+// What a C++ caller expects back.
+constexpr Gp kPreserved[] = {x86::rbp, x86::rbx, x86::r12, x86::r13, x86::r14, x86::r15};
+
 static_assert(vm::kMaxLoops <= std::numeric_limits<int32_t>::max());
 static_assert(std::is_standard_layout_v<RunState>);
 
-bool touches(const vm::LoweredInstruction& i, unsigned reg) { return i.dst == reg || i.src == reg; }
+// The most that an instruction's code may be, for jumps over it. Not tight: what is near is near by far.
+uint32_t size_bound(const vm::LoweredInstruction& i, const isa::Row& row, bool checked) {
+  static constexpr uint32_t kFar = 1000;
+  switch (row.cls) {
+    case isa::Class::kAlu:
+      if (row.alu() == isa::AluOp::kDiv || row.alu() == isa::AluOp::kMod || row.alu() == isa::AluOp::kSdiv ||
+          row.alu() == isa::AluOp::kSmod)
+        return kFar;
+      return row.source == isa::Source::kReg ? 15 : 7;
+    case isa::Class::kJump:
+      return checked && i.cost != 0 ? 40 : 13;
+    case isa::Class::kLoad:
+      return checked ? 40 : 9;
+    case isa::Class::kStore:
+      return checked ? 45 : 13;
+    case isa::Class::kLdImm:
+      return 10;
+    case isa::Class::kControl:
+      return i.op == Op::kExit || (i.op == Op::kGoto && !checked) ? 10 : kFar;
+    case isa::Class::kAtomic:
+    case isa::Class::kOrdered:
+    case isa::Class::kPacket:
+      return kFar;
+  }
+  return kFar;
+}
 
 }  // namespace
 
-Emitter::Emitter(const vm::Program& program, vm::Mode mode, bool bmi2, asmjit::CodeHolder& code)
+Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& options,
+                 asmjit::CodeHolder& code)
     : program_(program),
       mode_(mode),
-      bmi2_(bmi2),
+      options_(options),
       code_(code),
       a_(&code),
+      analysis_(analyse(program, mode)),
       labels_(program.code().size()),
       trampoline_(a_.newLabel()),
-      unwind_(a_.newLabel()),
-      return_zero_(a_.newLabel()) {
+      entry_(a_.newLabel()),
+      unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
   offsets_.reserve(program.code().size());
+  size_bounds_.reserve(program.code().size());
+  uint32_t bound = 0;
+  for (uint32_t n = 0; n < program.code().size(); ++n) {
+    const Instruction& i = program.code()[n];
+    if (analysis_.is_loop_head(n)) bound += options.loop_alignment;
+    size_bounds_.push_back(bound);
+    bound += size_bound(i, isa::row(i.op), checked());
+  }
 }
 
 void Emitter::emit() {
   for (const vm::Subprogram& f : program_.subprograms()) function(f);
-  if (returns_zero_) {
-    a_.bind(return_zero_);
-    a_.xor_(x86::eax, x86::eax);
-    leave();
-  }
   fault_stubs();
   check_thunks();
   trampoline();
+  entry();
+  unwind();
 }
 
 CodeLayout Emitter::layout() const {
   const auto offset = [this](const Label& label) { return static_cast<uint32_t>(code_.labelOffset(label)); };
   CodeLayout layout;
   layout.trampoline = offset(trampoline_);
+  layout.entry = offset(entry_);
   for (const Label& label : functions_) layout.functions.push_back(offset(label));
   layout.instructions = offsets_;
   return layout;
 }
 
+void Emitter::lay_out_frame(const vm::Subprogram& function) {
+  facts_ = &analysis_.functions[function.index];
+  saved_ = 0;
+  for (const uint32_t callee : facts_->callees) saved_ |= saved_across(analysis_.functions[callee]);
+  const int words = std::popcount(saved_) + (function.uses_may_goto ? 1 : 0);
+  // The return address makes it even.
+  const bool pad = facts_->calls_cpp && words % 2 == 0;
+  frame_bytes_ = (words + (pad ? 1 : 0)) * static_cast<int>(sizeof(uint64_t));
+}
+
 void Emitter::function(const vm::Subprogram& function) {
-  const auto code = program_.code().subspan(function.begin, function.length());
-  saved_.clear();
-  for (unsigned reg = 6; reg <= 9; ++reg) {
-    // A verified function's callers save what they use themselves; an unverified one reads what it likes.
-    const bool used = std::ranges::any_of(code, [reg](const auto& i) { return touches(i, reg); });
-    if (used || checked()) saved_.push_back(native(reg));
-  }
+  lay_out_frame(function);
+  return_zero_ = a_.newLabel();
+  returns_zero_ = false;
   a_.align(asmjit::AlignMode::kCode, 16);
   a_.bind(functions_[function.index]);
-  a_.sub(x86::rsp, kNativeFrame);
-  if (function.uses_may_goto) a_.mov(x86::qword_ptr(x86::rsp), imm(static_cast<int64_t>(vm::kMaxLoops)));
+  if (frame_bytes_ != 0) a_.sub(x86::rsp, frame_bytes_);
+  if (function.uses_may_goto)
+    a_.mov(x86::qword_ptr(x86::rsp, frame_bytes_ - 8), imm(static_cast<int64_t>(vm::kMaxLoops)));
   for (uint32_t n = function.begin; n < function.end; ++n) {
-    a_.bind(label_of(n));
+    if (analysis_.is_loop_head(n)) align_loop_head();
+    if (analysis_.is_target(n)) a_.bind(label_of(n));
     offsets_.push_back(static_cast<uint32_t>(a_.offset()));
     instruction(program_.code()[n]);
   }
+  if (!returns_zero_) return;
+  a_.bind(return_zero_);
+  a_.xor_(x86::eax, x86::eax);
+  leave();
+}
+
+void Emitter::align_loop_head() {
+  if (options_.loop_alignment != 0) a_.align(asmjit::AlignMode::kCode, options_.loop_alignment);
 }
 
 void Emitter::instruction(const Instruction& i) {
@@ -131,14 +185,12 @@ void Emitter::control(const Instruction& i) {
 
 // uint64_t (vm::RunState* cpu, const uint64_t* arguments, const void* function)
 void Emitter::trampoline() {
-  static constexpr Gp kPreserved[] = {x86::rbp, x86::rbx, x86::r12, x86::r13, x86::r14, x86::r15};
-  const Mem native_stack = run_state(offsetof(RunState, native_stack));
   a_.align(asmjit::AlignMode::kCode, 16);
   a_.bind(trampoline_);
   for (const Gp& reg : kPreserved) a_.push(reg);
   a_.mov(kCpu, x86::rdi);
-  a_.push(native_stack);  // of the run that this one is nested in
-  a_.mov(native_stack, x86::rsp);
+  a_.push(run_state(offsetof(RunState, native_stack)));  // of the run that this one is nested in
+  note_way_out();
   a_.mov(kScratch2, x86::rdx);
   a_.mov(kScratch, x86::rsi);
   for (unsigned n = 1; n <= 5; ++n)
@@ -147,17 +199,65 @@ void Emitter::trampoline() {
   a_.xor_(x86::eax, x86::eax);
   for (unsigned n = 6; n <= 9; ++n) a_.xor_(native(n).r32(), native(n).r32());
   a_.call(kScratch2);
-
-  const Label back = a_.newLabel();
-  a_.bind(back);
-  a_.pop(native_stack);
+  a_.pop(run_state(offsetof(RunState, native_stack)));
   for (size_t n = std::size(kPreserved); n-- > 0;) a_.pop(kPreserved[n]);
   a_.ret();
+}
 
+// Where the return address of the function called next will be: whoever returns from there ends the run,
+// whichever way it came in.
+void Emitter::note_way_out() {
+  a_.lea(kScratch, x86::qword_ptr(x86::rsp, -8));
+  a_.mov(run_state(offsetof(RunState, native_stack)), kScratch);
+}
+
+// uint64_t (uint64_t r1, uint64_t r2, vm::Cpu& cpu): saves and sets only what the program changes and looks
+// at.
+void Emitter::entry() {
+  const FunctionFacts& facts = analysis_.functions.front();
+  const bool may_unwind = unwinds_ || facts.tail_calls;
+  const auto uses = [&](const Gp& reg) {
+    if (facts.tail_calls) return true;
+    if (reg == kFrame) return facts.has_frame;
+    if (reg == kCpu) return facts.uses_cpu || may_unwind || facts.has_frame;
+    const RegisterSet used = checked() ? facts.names : facts.clobbers;
+    for (unsigned n = 6; n <= 9; ++n)
+      if (reg == native(n)) return (used & register_bit(n)) != 0;
+    return false;
+  };
+  std::vector<Gp> saved;
+  std::ranges::copy_if(kPreserved, std::back_inserter(saved), uses);
+  a_.align(asmjit::AlignMode::kCode, 16);
+  a_.bind(entry_);
+  const bool pad = saved.size() % 2 == 0;
+  for (const Gp& reg : saved) a_.push(reg);
+  if (pad) a_.sub(x86::rsp, 8);
+  if (uses(kCpu)) a_.mov(kCpu, x86::rdx);
+  if (may_unwind) note_way_out();
+  if (uses(kFrame)) a_.mov(kFrame, run_state(offsetof(RunState, frame_top)));
+  if (checked()) {
+    for (unsigned n = 0; n <= 9; ++n)
+      if (n == 0 || (n > 2 && (facts.names & register_bit(n)) != 0))
+        a_.xor_(native(n).r32(), native(n).r32());
+  }
+  a_.call(functions_.front());
+  if (pad) a_.add(x86::rsp, 8);
+  for (size_t n = saved.size(); n-- > 0;) a_.pop(saved[n]);
+  a_.ret();
+}
+
+// The return address of the function that was called from C++ is where native_stack points.
+void Emitter::unwind() {
+  if (!unwinds_) return;
   a_.bind(unwind_);
-  a_.mov(x86::rsp, native_stack);
+  a_.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
   a_.xor_(x86::eax, x86::eax);
-  a_.jmp(back);
+  a_.ret();
+}
+
+asmjit::Label& Emitter::unwinding() {
+  unwinds_ = true;
+  return unwind_;
 }
 
 void Emitter::fault_stubs() {
@@ -178,16 +278,22 @@ void Emitter::fault_stubs() {
   }
   a_.bind(raise);
   a_.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
+  a_.sub(x86::rsp, 8);  // aligned, as every way in aligns it
   a_.mov(x86::rdi, kCpu);
   move_immediate(x86::rsi, reinterpret_cast<uintptr_t>(&program_));
   call(reinterpret_cast<const void*>(&raise_fault));
-  a_.jmp(unwind_);
+  a_.jmp(unwinding());
 }
 
 asmjit::Label& Emitter::label_of(uint32_t index) {
   Label& label = labels_[index];
   if (!label.isValid()) label = a_.newLabel();
   return label;
+}
+
+// Whether a forward jump can be a short one.
+bool Emitter::is_near(uint32_t from, uint32_t to) const {
+  return to > from && size_bounds_[to] - size_bounds_[from + 1] <= 127;
 }
 
 asmjit::Label Emitter::fault(vm::FaultKind kind, uint32_t slot, unsigned size) {
@@ -206,8 +312,9 @@ void Emitter::move_immediate(const Gp& dst, uint64_t value) {
     a_.mov(dst.r64(), imm(as_signed));  // the assembler knows the form with 32 bits, sign-extended
 }
 
+// A verified program ends by itself.
 void Emitter::charge(const Instruction& i) {
-  if (i.cost == 0) return;
+  if (!checked() || i.cost == 0) return;
   a_.sub(run_state(offsetof(RunState, fuel)), imm(i.cost));
   a_.js(fault(vm::FaultKind::kFuel, i.slot));
 }

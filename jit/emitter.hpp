@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "jit/analysis.hpp"
 #include "jit/native_program.hpp"
 #include "jit/registers.hpp"
 #include "vm/lowering.hpp"
@@ -13,12 +14,14 @@
 
 namespace skep::jit {
 
-// Translates one program. Its functions are calls and returns of the native stack; a frame is 8 bytes (the
-// loops that may_goto has left), so that the stack is aligned for calls of C++ functions wherever an
-// instruction begins. A caller saves its r6 to r9, so that a tail call is a jump.
+// Translates one program. Its functions are calls and returns of the native stack; a native frame has the
+// loops that may_goto has left and those of r6 to r9 that have to outlive local calls: a caller saves what
+// its callees change, so that a tail call is a jump. Functions that call C++ functions keep the stack aligned
+// for that wherever an instruction begins. kFrame and kCpu are set where a function, or one it calls, looks
+// at them.
 class Emitter {
  public:
-  Emitter(const vm::Program& program, vm::Mode mode, bool bmi2, asmjit::CodeHolder& code);
+  Emitter(const vm::Program& program, vm::Mode mode, const Translating& options, asmjit::CodeHolder& code);
 
   void emit();  // once; errors go to the code holder's handler
   CodeLayout layout() const;
@@ -27,8 +30,6 @@ class Emitter {
   using Instruction = vm::LoweredInstruction;
   using Label = asmjit::Label;
   using Mem = asmjit::x86::Mem;
-
-  static constexpr int kNativeFrame = 8;
 
   struct FaultStub {
     Label label;
@@ -46,11 +47,18 @@ class Emitter {
 
   // emitter.cpp
   void function(const vm::Subprogram& function);
+  void lay_out_frame(const vm::Subprogram& function);
+  void align_loop_head();
   void instruction(const Instruction& i);
   void control(const Instruction& i);
   void trampoline();
+  void entry();
+  void note_way_out();
   void fault_stubs();
+  void unwind();
   Label& label_of(uint32_t index);
+  bool is_near(uint32_t from, uint32_t to) const;
+  Label& unwinding();
   Label fault(vm::FaultKind kind, uint32_t slot, unsigned size = 0);
   void call(const void* function);
   void move_immediate(const Gp& dst, uint64_t value);
@@ -88,6 +96,8 @@ class Emitter {
   void tail_call(const vm::CallSite& site);
   void packet_load(const Instruction& i, const isa::Row& row);
   void leave();
+  RegisterSet saved_across(const FunctionFacts& callee) const;
+  Mem save_slot(unsigned reg) const;
   void clear_arguments();
 
   // checks.cpp
@@ -101,19 +111,27 @@ class Emitter {
 
   const vm::Program& program_;
   vm::Mode mode_;
-  bool bmi2_;
+  Translating options_;
   asmjit::CodeHolder& code_;
   asmjit::x86::Assembler a_;
+  Analysis analysis_;
 
   std::vector<Label> functions_;
-  std::vector<Label> labels_;  // of instructions that are jumped to; invalid: of no jump yet
+  std::vector<Label> labels_;          // of instructions that are jumped to
+  std::vector<uint32_t> size_bounds_;  // of the code before an instruction, never too small
   std::vector<uint32_t> offsets_;
-  std::vector<Gp> saved_;  // across local calls of the function being emitted
   std::vector<FaultStub> fault_stubs_;
   std::vector<CheckThunk> check_thunks_;
   Label trampoline_;
-  Label unwind_;       // the run is over: back to C++ with r0 = 0
-  Label return_zero_;  // ends the function with r0 = 0
+  Label entry_;
+  Label unwind_;  // the run is over: back to C++ with r0 = 0
+  bool unwinds_ = false;
+
+  // Of the function being emitted.
+  const FunctionFacts* facts_ = nullptr;
+  int32_t frame_bytes_ = 0;
+  RegisterSet saved_ = 0;  // have a place in the frame
+  Label return_zero_;      // ends the function with r0 = 0
   bool returns_zero_ = false;
 };
 

@@ -9,20 +9,22 @@ namespace {
 
 class Jit final : public vm::Engine {
  public:
-  explicit Jit(bool bmi2) : bmi2_(bmi2) {}
+  explicit Jit(const Translating& options) : options_(options) {}
 
   std::unique_ptr<vm::Executable> prepare(const vm::Program& program, vm::Mode mode) const override {
-    return std::make_unique<NativeProgram>(program, mode, bmi2_);
+    return std::make_unique<NativeProgram>(program, mode, options_);
   }
 
  private:
-  bool bmi2_;
+  Translating options_;
 };
 
 }  // namespace
 
 std::unique_ptr<vm::Engine> make_jit(const JitOptions& options) {
-  return std::make_unique<Jit>(options.use_bmi2 && asmjit::CpuInfo::host().features().x86().hasBMI2());
+  const auto& host = asmjit::CpuInfo::host().features().x86();
+  return std::make_unique<Jit>(
+      Translating{.bmi2 = options.use_bmi2 && host.hasBMI2(), .loop_alignment = options.loop_alignment});
 }
 
 }  // namespace skep::jit

@@ -7,7 +7,8 @@
 namespace skep::jit {
 
 struct JitOptions {
-  bool use_bmi2 = true;  // where the host has it
+  bool use_bmi2 = true;         // where the host has it
+  unsigned loop_alignment = 0;  // of loop heads, in bytes, a power of two; 0: none
 };
 
 // The x86-64 JIT: translates the lowered instructions to machine code, one program at a time. Does to

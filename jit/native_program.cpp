@@ -29,10 +29,10 @@ class FirstError final : public asmjit::ErrorHandler {
 
 class NativeProgram::Translation {
  public:
-  Translation(const vm::Program& program, vm::Mode mode, bool bmi2) {
+  Translation(const vm::Program& program, vm::Mode mode, const Translating& options) {
     check(code_.init(asmjit::Environment::host()));
     code_.setErrorHandler(&errors_);
-    Emitter emitter(program, mode, bmi2, code_);
+    Emitter emitter(program, mode, options, code_);
     emitter.emit();
     check(code_.flatten());
     check(code_.resolveUnresolvedLinks());
@@ -59,8 +59,8 @@ class NativeProgram::Translation {
   CodeLayout layout_;
 };
 
-NativeProgram::NativeProgram(const vm::Program& program, vm::Mode mode, bool bmi2)
-    : NativeProgram(Translation(program, mode, bmi2)) {}
+NativeProgram::NativeProgram(const vm::Program& program, vm::Mode mode, const Translating& options)
+    : NativeProgram(Translation(program, mode, options)) {}
 
 NativeProgram::NativeProgram(Translation&& translation)
     : layout_(translation.take_layout()), memory_(translation.size()) {
@@ -72,7 +72,12 @@ uint64_t NativeProgram::call(vm::Cpu& cpu, const vm::Subprogram& function,
                              const vm::Arguments& arguments) const {
   using Trampoline = uint64_t (*)(vm::RunState*, const uint64_t* arguments, const void* function);
   const auto enter = reinterpret_cast<Trampoline>(memory_.bytes().data() + layout_.trampoline);
-  return enter(&cpu.run(), arguments.data(), entry(function.index));
+  return enter(&cpu.run(), arguments.data(), this->function(function.index));
+}
+
+vm::EntryFunction NativeProgram::entry() const {
+  return reinterpret_cast<vm::EntryFunction>(
+      reinterpret_cast<uintptr_t>(memory_.bytes().data() + layout_.entry));
 }
 
 }  // namespace skep::jit

@@ -10,10 +10,17 @@
 
 namespace skep::jit {
 
+// How to translate.
+struct Translating {
+  bool bmi2 = false;
+  unsigned loop_alignment = 0;  // of loop heads, in bytes; 0: none
+};
+
 // Offsets into a program's machine code.
 struct CodeLayout {
   uint32_t text_size = 0;   // without the table of far addresses behind it
   uint32_t trampoline = 0;  // the way in from C++
+  uint32_t entry = 0;       // a vm::EntryFunction
   std::vector<uint32_t> functions;
   std::vector<uint32_t> instructions;  // index for index with vm::Program::code()
 };
@@ -21,14 +28,17 @@ struct CodeLayout {
 // A program's machine code.
 class NativeProgram final : public vm::Executable {
  public:
-  NativeProgram(const vm::Program& program, vm::Mode mode, bool bmi2);
+  NativeProgram(const vm::Program& program, vm::Mode mode, const Translating& options);
 
   uint64_t call(vm::Cpu& cpu, const vm::Subprogram& function, const vm::Arguments& arguments) const override;
+  vm::EntryFunction entry() const override;
   std::span<const uint8_t> machine_code() const override { return memory_.bytes().first(layout_.text_size); }
   std::span<const uint32_t> instruction_offsets() const override { return layout_.instructions; }
 
   // Where a function is entered from other generated code.
-  const void* entry(uint32_t function) const { return memory_.bytes().data() + layout_.functions[function]; }
+  const void* function(uint32_t function) const {
+    return memory_.bytes().data() + layout_.functions[function];
+  }
 
  private:
   class Translation;

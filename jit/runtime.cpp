@@ -21,7 +21,7 @@ TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,
   if (!target) return {nullptr, context};
   // Programs of one machine share its engines, so that the executable is this JIT's.
   const auto& code = static_cast<const NativeProgram&>(target->executable(cpu.engine, cpu.mode));
-  return {code.entry(0), context};
+  return {code.function(0), context};
 }
 
 }  // namespace skep::jit

@@ -1,6 +1,7 @@
 #include "random_program.hpp"
 
 #include <array>
+#include <initializer_list>
 #include <limits>
 
 #include "vm/random.hpp"
@@ -68,6 +69,11 @@ class Generator {
       for (uint8_t r = 0; r < 9; ++r)
         put(Op::kLdImm64, r, 0, 0, percent(50) ? immediate() : static_cast<int64_t>(random_.next()));
     }
+    if (!is_entry && options_.initialised) {
+      for (const uint8_t r : std::initializer_list<uint8_t>{0, 6, 7, 8}) put(Op::kMov64Imm, r, 0, 0, r);
+      put(Op::kMov64Reg, kMemory, isa::kFramePointer, 0, 0);
+      put(Op::kAdd64Imm, kMemory, 0, 0, -512);
+    }
     const size_t body = 1 + below(2 * uint64_t{options_.length});
     for (size_t n = 0; n < body; ++n) one();
     const size_t end = drafts_.size();
@@ -97,6 +103,11 @@ class Generator {
       case 7:
         return percent(10) ? packet() : pointer();
     }
+  }
+
+  void after_call() {
+    if (!options_.initialised) return;
+    for (uint8_t r = 1; r <= 5; ++r) put(Op::kMov64Imm, r, 0, 0, immediate());
   }
 
   void arithmetic() {
@@ -184,6 +195,10 @@ class Generator {
   }
 
   void call() {
+    do_call();
+    after_call();
+  }
+  void do_call() {
     if (percent(40)) return put({Op::kCallLocal, 0, 0, 0, 0, 0}, 0);
     if (percent(20) && options_.callback_helper != 0) {
       put({Op::kLdFunc, 1, 0, 0, 0, 0}, 0);
@@ -199,6 +214,10 @@ class Generator {
   }
 
   void packet() {
+    load_packet();
+    after_call();
+  }
+  void load_packet() {
     const Op op = any_of(Class::kPacket);
     const auto at = static_cast<int64_t>(below(options_.memory_size));
     if (isa::row(op).packet_mode() == isa::PacketMode::kAbs) return put(op, 0, 0, 0, at);

@@ -14,6 +14,7 @@ struct RandomProgramOptions {
   uint32_t memory_size = 64;    // of the raw memory it is run over
   int32_t plain_helper = 0;     // takes anything; 0: none
   int32_t callback_helper = 0;  // takes a function and an argument for it; 0: none
+  bool initialised = false;     // reads no register that a verifier would not let it read
 };
 
 // A program that loads and is worth running: arithmetic, jumps forward and back (fuel ends what does not end

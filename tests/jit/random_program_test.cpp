@@ -79,6 +79,27 @@ TEST(RandomPrograms, EnginesAgreeWithoutBmi2) {
   compare(200'000, 1000, {.use_bmi2 = false}, {.length = 60, .functions = 5, .memory_size = 256});
 }
 
+// Verified mode is for programs that do not fault: a checked run tells which those are.
+TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
+  EnginePair pair(helpers());
+  const RandomProgramOptions options{.functions = 5,
+                                     .memory_size = 256,
+                                     .plain_helper = kMix,
+                                     .callback_helper = kCallTwice,
+                                     .initialised = true};
+  pair.set_memory(random_bytes(5, options.memory_size));
+  unsigned verified = 0;
+  for (uint64_t seed = 300'000; seed < 304'000; ++seed) {
+    SCOPED_TRACE(seed);
+    const auto program = pair.load(random_program(seed, options));
+    if (!program || pair.run_both(*program, Mode::kChecked, 2000).faulted) continue;
+    pair.run_both(*program, Mode::kVerified);
+    ++verified;
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(verified, 1000u);
+}
+
 TEST(RandomPrograms, OneSeedGivesOneProgram) {
   EXPECT_EQ(random_program(7, {}), random_program(7, {}));
   EXPECT_NE(random_program(7, {}), random_program(8, {}));

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vm/program.hpp"
+
+namespace skep::jit {
+
+// Sets of BPF registers: bit n is rn.
+using RegisterSet = uint32_t;
+
+inline constexpr RegisterSet kCalleeSaved = 0b0011'1100'0000;  // r6 to r9
+
+constexpr RegisterSet register_bit(unsigned reg) { return 1u << reg; }
+
+// What has to be known of a function before it is translated. "It" is the function with all that it calls.
+struct FunctionFacts {
+  RegisterSet names = 0;     // registers it may read or write
+  RegisterSet clobbers = 0;  // of r6 to r9, those it may change
+  bool has_frame = false;    // its r10 matters
+  bool calls_cpp = false;    // so the native stack has to be aligned
+  bool uses_cpu = false;
+  bool tail_calls = false;
+  std::vector<uint32_t> callees;  // its own
+};
+
+struct Analysis {
+  std::vector<FunctionFacts> functions;  // index for index with the program's
+  // By instruction: where jumps lead to.
+  enum Target : uint8_t { kNone = 0, kForward = 1, kBackward = 2 };
+  std::vector<uint8_t> targets;
+
+  bool is_target(uint32_t index) const { return targets[index] != kNone; }
+  bool is_loop_head(uint32_t index) const { return (targets[index] & kBackward) != 0; }
+};
+
+Analysis analyse(const vm::Program& program, vm::Mode mode);
+
+}  // namespace skep::jit
