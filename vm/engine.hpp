@@ -13,6 +13,9 @@ class Cpu;
 
 using Arguments = std::array<uint64_t, 5>;
 
+// The quick way into a program's main function. r0 out; a fault is left in the CPU.
+using EntryFunction = uint64_t (*)(uint64_t r1, uint64_t r2, Cpu& cpu);
+
 // A program made ready to run by an engine. Thread-safe: many CPUs may run it at once.
 class Executable {
  public:
@@ -20,6 +23,8 @@ class Executable {
   // Runs a function of the program on a CPU: r1 to r5 in, r0 out. A fault is left in the CPU (Cpu::fault()).
   // Called at the start of a run and, with deeper frames, for callbacks.
   virtual uint64_t call(Cpu& cpu, const Subprogram& function, const Arguments& arguments) const = 0;
+  // The main function's entry for runs from C++; nullptr: there is but call().
+  virtual EntryFunction entry() const { return nullptr; }
   // The machine code, where there is any, and where each lowered instruction's begins in it.
   virtual std::span<const uint8_t> machine_code() const { return {}; }
   virtual std::span<const uint32_t> instruction_offsets() const { return {}; }
