@@ -6,31 +6,15 @@
 
 #include "isa/disassemble.hpp"
 #include "loader/object_state.hpp"
-#include "vm/run.hpp"
+#include "loader/program_runner.hpp"
+#include "loader/runner_state.hpp"
 
 namespace skep {
 namespace {
 
 constexpr int kNotSupported = 524;  // the kernel's ENOTSUPP, which <errno.h> lacks
-constexpr size_t kMaxRawSize = 16 * 1024 * 1024;
 
-Fault public_fault(const vm::Fault& fault) {
-  Fault out;
-  out.kind = vm::fault_kind_name(fault.kind);
-  out.pc = fault.slot;
-  if (fault.program) {
-    out.program = fault.program->spec().name;
-    if (const vm::SourceLine* line = fault.program->line_at(fault.slot)) {
-      out.file = line->file;
-      out.line = line->line;
-    }
-  }
-  out.write = fault.write;
-  out.address = fault.address;
-  out.size = fault.size;
-  out.message = vm::describe(fault);
-  return out;
-}
+std::unexpected<Error> busy(unsigned cpu) { return fail(EBUSY, fmt::format("a Runner holds CPU {}", cpu)); }
 
 // What a map, a function or a place in global data is called.
 std::string reference_name(const vm::Program& program, const isa::Instruction& instruction,
@@ -58,57 +42,49 @@ std::string_view Program::verdict_name(uint64_t return_value) const {
   return name ? name : "";
 }
 
-size_t Program::max_data_size() const {
-  return program_->type().context == vm::ContextKind::kRaw ? kMaxRawSize
-                                                           : vm::max_packet_size(program_->type());
-}
+size_t Program::max_data_size() const { return loader::max_data_size(*program_); }
 
-Result<RunResult> Program::finish(vm::Cpu& cpu, uint64_t return_value, bool faulted) const {
-  RunResult result;
-  result.return_value =
-      program_->type().context == vm::ContextKind::kRaw ? return_value : static_cast<uint32_t>(return_value);
-  if (faulted) result.fault = public_fault(cpu.fault());
-  return result;
-}
-
-Result<RunResult> Program::run(unsigned cpu, const RunInput& input) const {
+Result<vm::Cpu*> Program::find_cpu(unsigned cpu) const {
   vm::Machine& machine = *object_->machine;
   if (program_->type().context == vm::ContextKind::kNone)
     return fail(kNotSupported,
                 fmt::format("program '{}': skep does not run programs of type {}", name_, type()));
-  if (input.data.size() > max_data_size())
-    return fail(EINVAL, fmt::format("program '{}': {} bytes of data are larger than the maximum of {} bytes",
-                                    name_, input.data.size(), max_data_size()));
-  if (program_->type().context == vm::ContextKind::kRaw) {
-    std::vector<std::byte> memory(input.data.begin(), input.data.end());
-    auto result = run_in_place(cpu, memory);
-    if (result && input.want_output) result->data = std::move(memory);
-    return result;
-  }
   if (cpu >= machine.cpus())
     return fail(EINVAL, fmt::format("no CPU {}: the machine has {}", cpu, machine.cpus()));
-  vm::Cpu& on = machine.cpu(cpu);
-  const vm::CpuLock lock(on);
-  auto packet = vm::PacketContext::create(
-      on, program_->type(), {input.data, input.meta, input.ingress_ifindex, input.rx_queue_index, input.skb});
-  if (!packet)
-    return fail(packet.error().code, fmt::format("program '{}': {}", name_, packet.error().message));
-  const vm::RunResult run = vm::run_packet(on, *program_, *packet, vm::default_run_options(machine));
-  auto result = finish(on, run.r0, run.faulted);
-  if (input.want_output) result->data = packet->output();
+  return &machine.cpu(cpu);
+}
+
+Result<RunResult> Program::run(unsigned cpu, const RunInput& input) const {
+  const auto on = find_cpu(cpu);
+  if (!on) return std::unexpected(on.error());
+  const vm::CpuLock lock(**on);
+  if (!lock) return busy(cpu);
+  loader::ProgramRunner runner(**on, *program_, name_);
+  const auto outcome = runner.run(input);
+  if (!outcome) return std::unexpected(outcome.error());
+  RunResult result{outcome->return_value, runner.fault(), {}};
+  if (input.want_output) result.data = runner.output();
   return result;
 }
 
 Result<RunResult> Program::run_in_place(unsigned cpu, std::span<std::byte> memory) const {
-  vm::Machine& machine = *object_->machine;
   if (program_->type().context != vm::ContextKind::kRaw)
     return fail(EINVAL, fmt::format("program '{}': only raw programs run over plain memory", name_));
-  if (cpu >= machine.cpus())
-    return fail(EINVAL, fmt::format("no CPU {}: the machine has {}", cpu, machine.cpus()));
-  vm::Cpu& on = machine.cpu(cpu);
-  const vm::CpuLock lock(on);
-  const vm::RunResult run = vm::run_raw(on, *program_, memory, vm::default_run_options(machine));
-  return finish(on, run.r0, run.faulted);
+  const auto on = find_cpu(cpu);
+  if (!on) return std::unexpected(on.error());
+  const vm::CpuLock lock(**on);
+  if (!lock) return busy(cpu);
+  loader::ProgramRunner runner(**on, *program_, name_);
+  const RunOutcome outcome = runner.run_in_place(memory);
+  return RunResult{outcome.return_value, runner.fault(), {}};
+}
+
+Result<Runner> Program::runner(unsigned cpu) const {
+  const auto on = find_cpu(cpu);
+  if (!on) return std::unexpected(on.error());
+  const vm::CpuLock lock(**on);
+  if (!lock) return busy(cpu);
+  return Runner(std::make_unique<Runner::State>(object_, program_, name_, **on, lock));
 }
 
 std::vector<ListedInstruction> Program::listing(bool machine_code) const {

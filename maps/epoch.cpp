@@ -24,6 +24,11 @@ EpochDomain::~EpochDomain() {
   }
 }
 
+void EpochDomain::CpuGuard::reenter() {
+  domain_.leave(participant_);
+  domain_.settle(participant_, domain_.epoch_.load(std::memory_order_acquire));
+}
+
 EpochDomain::Participant& EpochDomain::claim_task_participant() {
   TaskBlock* block = &tasks_;
   for (;;) {

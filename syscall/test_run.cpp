@@ -44,12 +44,13 @@ Result<unsigned> choose_cpu(const Call& call) {
 // Runs as often as asked for. The caller holds the CPU.
 template <class Run>
 Result<Outcome> repeat(Call& call, ProgramObject& object, vm::Cpu& cpu, Run run) {
+  vm::Runner runner(cpu, *object.program, vm::default_run_options(call.machine));
   const uint32_t times = std::max(call.attr().test.repeat, 1U);
   const bool counted = call.objects.statistics_enabled().load(std::memory_order_relaxed) != 0;  // a hint
   const uint64_t begin = call.machine.clock().monotonic_ns();
   Outcome outcome;
   for (uint32_t i = 0; i < times; ++i) {
-    const vm::RunResult result = run();
+    const vm::RunResult result = run(runner);
     if (result.faulted) {
       call.machine.trace(cpu.id(),
                          "skep: program '" + object.program->spec().name + "': " + vm::describe(cpu.fault()));
@@ -154,9 +155,7 @@ long run_xdp(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   vm::PacketInput input{.data = bytes.subspan(meta), .meta = bytes.first(meta)};
   auto packet = vm::PacketContext::create(cpu, object.program->type(), input);
   if (!packet) return code_of(packet.error());
-  const auto options = vm::default_run_options(call.machine);
-  const auto outcome =
-      repeat(call, object, cpu, [&] { return vm::run_packet(cpu, *object.program, *packet, options); });
+  const auto outcome = repeat(call, object, cpu, [&](vm::Runner& runner) { return runner.run(*packet); });
   if (!outcome) return code_of(outcome.error());
 
   std::vector<std::byte> out(packet->meta().begin(), packet->meta().end());
@@ -220,9 +219,7 @@ long run_skb(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   const vm::PacketInput input{.data = *data, .skb = *context ? &**context : nullptr};
   auto packet = vm::PacketContext::create(cpu, object.program->type(), input);
   if (!packet) return code_of(packet.error());
-  const auto options = vm::default_run_options(call.machine);
-  const auto outcome =
-      repeat(call, object, cpu, [&] { return vm::run_packet(cpu, *object.program, *packet, options); });
+  const auto outcome = repeat(call, object, cpu, [&](vm::Runner& runner) { return runner.run(*packet); });
   if (!outcome) return code_of(outcome.error());
   if (*context) take_back(**context, *static_cast<const __sk_buff*>(packet->context()));
   if (const long bad = finish(call, packet->output(), *outcome)) return bad;
@@ -237,9 +234,7 @@ long run_raw(Call& call, ProgramObject& object, vm::Cpu& cpu) {
     return -EINVAL;
   auto data = read_data(call);
   if (!data) return code_of(data.error());
-  const auto options = vm::default_run_options(call.machine);
-  const auto outcome =
-      repeat(call, object, cpu, [&] { return vm::run_raw(cpu, *object.program, *data, options); });
+  const auto outcome = repeat(call, object, cpu, [&](vm::Runner& runner) { return runner.run(*data); });
   return outcome ? finish(call, *data, *outcome) : code_of(outcome.error());
 }
 
@@ -257,6 +252,7 @@ long prog_test_run(Call& call) {
   if (!number) return code_of(number.error());
   vm::Cpu& cpu = call.machine.cpu(*number);
   const vm::CpuLock lock(cpu);
+  if (!lock) return -EBUSY;
   switch (kind) {
     case ContextKind::kXdp:
       return run_xdp(call, **object, cpu);

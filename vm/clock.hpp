@@ -18,10 +18,9 @@ class Clock {
   // The kernel's jiffies64 at HZ=250, beginning five minutes before it wraps as the kernel's does.
   uint64_t jiffies64();
 
-  // A run takes a simulated microsecond.
-  void run_started() {
-    if (simulated_) advance(1000);
-  }
+  // When simulated, to be called for each run: it takes a microsecond.
+  void run_started() { advance(1000); }
+  bool simulated() const { return simulated_; }
   void advance(uint64_t ns) { now_.fetch_add(ns, std::memory_order_relaxed); }  // no data hangs on the clock
 
  private:

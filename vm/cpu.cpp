@@ -19,12 +19,7 @@ Cpu::Cpu(Machine& machine, unsigned id)
 
 Cpu::~Cpu() = default;
 
-void Cpu::begin_run(const Program& program, EngineKind engine, Mode mode, uint64_t fuel) {
-  run().fuel = static_cast<int64_t>(std::min<uint64_t>(fuel, std::numeric_limits<int64_t>::max()));
-  run().faulted = 0;
-  run().frame_top = run().stack_begin + kFrameSize;
-  run().program = &program;
-  run().tail_calls = 0;
+void Cpu::prepare_runs(EngineKind engine, Mode mode) {
   run().engine = engine;
   run().mode = mode;
   run().packet = {};
@@ -32,9 +27,11 @@ void Cpu::begin_run(const Program& program, EngineKind engine, Mode mode, uint64
   run().last_read = {};
   run().last_write = {};
   packet_context = nullptr;
-  grants_.clear();
-  // What a program left on the stack is the next one's to see only where the verifier lets it.
-  if (mode == Mode::kChecked) std::memset(stack_.get(), 0, kMaxFrames * kFrameSize);
+}
+
+void Cpu::zero_stack() {
+  std::memset(stack_.get(), 0, run().stack_written);
+  run().stack_written = 0;
 }
 
 void Cpu::raise(const Fault& fault) {
@@ -69,6 +66,7 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   const uint64_t caller_frame = run().frame_top;
   const Program* const caller = run().program;
   run().frame_top += kFrameSize;
+  expect_whole_stack_written();
   const uint64_t r0 =
       function->program->executable(run().engine, run().mode).call(*this, *function, arguments);
   run().frame_top = caller_frame;

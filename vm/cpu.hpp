@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -46,6 +47,8 @@ struct RunState {
   uint32_t tail_calls = 0;
   EngineKind engine = EngineKind::kInterpreter;
   Mode mode = Mode::kChecked;
+  // Bytes from stack_begin on that runs may have written since they were zeroed last.
+  uint64_t stack_written = 0;
 };
 
 // A simulated CPU: what a program run needs that is private to the CPU. One thread drives it at a time, as if
@@ -94,11 +97,30 @@ class Cpu : public RunState {
   // The packet set up for this run, or nullptr; for the packet helpers.
   class PacketContext* packet_context = nullptr;
 
-  std::mutex& mutex() { return mutex_; }
+  // The running program may write all of the stack: it went where no analysis of it alone can tell.
+  void expect_whole_stack_written() { run().stack_written = kMaxFrames * kFrameSize; }
 
  private:
-  friend class ProgramRun;
-  void begin_run(const Program& program, EngineKind engine, Mode mode, uint64_t fuel);
+  friend class Runner;
+  friend class CpuLock;
+  friend class CpuHold;
+  // What stays the same over runs of one program.
+  void prepare_runs(EngineKind engine, Mode mode);
+  // What a run may have changed.
+  void begin_run(const Program& program, int64_t fuel) {
+    run().fuel = fuel;
+    run().faulted = 0;
+    run().frame_top = run().stack_begin + kFrameSize;
+    run().program = &program;
+    run().last_read.size = 0;
+    run().last_write.size = 0;
+    run().tail_calls = 0;
+    grants_.clear();
+    // What a program left on the stack is the next one's to see only where the verifier lets it.
+    if (run().mode == Mode::kChecked && run().stack_written != 0) zero_stack();
+    run().stack_written = std::max(run().stack_written, program.stack_reach());
+  }
+  void zero_stack();
 
   Machine& machine_;
   unsigned id_;
@@ -108,6 +130,7 @@ class Cpu : public RunState {
   std::unique_ptr<std::byte[]> stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::mutex mutex_;
+  bool held_ = false;  // by a CpuHold; guarded by mutex_
 };
 
 // Memory that a callback may touch while it runs, such as the key it is given.
@@ -122,13 +145,34 @@ class [[nodiscard]] ScopedGrant {
   Cpu& cpu_;
 };
 
-// Drives a CPU: holds it for one thread until the lock's end.
+// Drives a CPU: holds it for one thread until the lock's end. Waits for the end of another lock, but not of a
+// CpuHold: then the lock is false, and the CPU not to be touched.
 class [[nodiscard]] CpuLock {
  public:
-  explicit CpuLock(Cpu& cpu) : lock_(cpu.mutex()) {}
+  explicit CpuLock(Cpu& cpu) : lock_(cpu.mutex_) {
+    if (cpu.held_) lock_.unlock();
+  }
+  explicit operator bool() const { return lock_.owns_lock(); }
 
  private:
-  std::scoped_lock<std::mutex> lock_;
+  std::unique_lock<std::mutex> lock_;
+};
+
+// Drives a CPU for longer than a run, on any one thread at a time. Taken while holding a CpuLock, which may
+// end before it.
+class [[nodiscard]] CpuHold {
+ public:
+  CpuHold(Cpu& cpu, const CpuLock&) : cpu_(cpu) { cpu.held_ = true; }
+  CpuHold(const CpuHold&) = delete;
+  CpuHold& operator=(const CpuHold&) = delete;
+  // The mutex makes what this holder did visible to the next one.
+  ~CpuHold() {
+    const std::scoped_lock lock(cpu_.mutex_);
+    cpu_.held_ = false;
+  }
+
+ private:
+  Cpu& cpu_;
 };
 
 }  // namespace skep::vm

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "vm/engine.hpp"
+#include "vm/stack_reach.hpp"
 
 namespace skep::vm {
 
@@ -18,6 +19,7 @@ Result<std::shared_ptr<Program>> Program::create(ProgramSpec spec, const Program
   if (!lowered) return std::unexpected(lowered.error());
   // Moving vectors keeps their elements where the code points at them.
   program->lowered_ = std::move(*lowered);
+  program->stack_reach_ = vm::stack_reach(program->lowered_.decoded);
   std::ranges::sort(program->spec_.lines, {}, &SourceLine::slot);
   return program;
 }

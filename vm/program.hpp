@@ -52,6 +52,9 @@ class Program final : public maps::Object {
   std::span<const LoweredInstruction> code() const { return lowered_.code; }
   std::span<const Subprogram> subprograms() const { return lowered_.subprograms; }
   std::span<const std::shared_ptr<maps::Map>> maps() const { return lowered_.maps; }
+  // Bytes of the stack, from its beginning, that a run of this program may write, itself or by helpers; not
+  // what callbacks and tail calls' targets add.
+  uint64_t stack_reach() const { return stack_reach_; }
   bool functions_tail_call() const { return lowered_.functions_tail_call; }
   // BPF_PROG_BIND_MAP: keeps a map alive with the program; the running program may not touch it by that.
   void bind_map(std::shared_ptr<maps::Map> map);
@@ -75,6 +78,7 @@ class Program final : public maps::Object {
   const Engines& engines_;
   uint32_t id_;
   Lowered lowered_;
+  uint64_t stack_reach_ = 0;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<maps::Map>> bound_maps_;
   mutable std::array<std::atomic<const Executable*>, 4> ready_{};

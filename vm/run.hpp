@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "vm/clock.hpp"
 #include "vm/machine.hpp"
 #include "vm/packet.hpp"
 #include "vm/program.hpp"
@@ -23,11 +24,56 @@ struct RunOptions {
 
 RunOptions default_run_options(const Machine& machine);
 
-// Runs a program once. The caller holds the CPU's lock; the run is a read-side critical section of the
-// machine's epoch domain. The fault, if any, is in cpu.fault() until the CPU's next run. ENOTSUPP-like
-// mismatches (a packet for a raw program) are the caller's to avoid.
+// Runs one program on one CPU any number of times. Whoever has it holds the CPU. It is inside the CPU's epoch
+// from its beginning to its end, and gives up what earlier runs reached at the start of each run: while no
+// run is made, reclamation waits for it.
+//
+// The fault of a run, if any, is in cpu.fault() until the CPU's next run.
+class Runner {
+ public:
+  Runner(Cpu& cpu, const Program& program, const RunOptions& options);
+
+  Cpu& cpu() const { return cpu_; }
+  const Program& program() const { return program_; }
+
+  // r1 points at the memory itself and r2 is its length; empty memory: r1 = 0, r2 = 0. Raw programs only.
+  RunResult run(std::span<std::byte> memory) {
+    begin();
+    const uint64_t address = memory.empty() ? 0 : reinterpret_cast<uintptr_t>(memory.data());
+    cpu_.run().packet = {address, memory.size()};
+    return call(address, memory.size());
+  }
+  // In place of a run that cannot be made: leaves its fault in the CPU.
+  void refuse(const Fault& fault) {
+    begin();
+    cpu_.raise(fault);
+  }
+  // Programs that run on packets, of the packet's type, only.
+  RunResult run(PacketContext& packet);
+
+ private:
+  void begin() {
+    guard_.renew();
+    cpu_.begin_run(program_, fuel_);
+    if (clock_) clock_->run_started();
+  }
+  RunResult call(uint64_t r1, uint64_t r2) {
+    const uint64_t r0 = entry_ ? entry_(r1, r2, cpu_) : call_slowly(r1, r2);
+    return {r0, cpu_.stopped()};
+  }
+  uint64_t call_slowly(uint64_t r1, uint64_t r2);
+
+  Cpu& cpu_;
+  const Program& program_;
+  EntryFunction entry_;
+  const Executable& executable_;
+  Clock* clock_;  // nullptr: not simulated
+  int64_t fuel_;
+  maps::EpochDomain::CpuGuard guard_;
+};
+
+// One run. The caller holds the CPU's lock.
 RunResult run_packet(Cpu& cpu, const Program& program, PacketContext& packet, const RunOptions& options);
-// r1 points at the memory itself and r2 is its length; empty memory: r1 = 0, r2 = 0.
 RunResult run_raw(Cpu& cpu, const Program& program, std::span<std::byte> memory, const RunOptions& options);
 
 }  // namespace skep::vm

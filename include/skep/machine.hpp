@@ -41,6 +41,7 @@ class Map;
 
 class Machine;
 class Object;
+class Program;
 struct ObjectState;
 
 enum class Engine : uint8_t { kInterpreter, kJit };
@@ -94,6 +95,12 @@ struct RunResult {
   std::vector<std::byte> data;  // the packet or memory after the run, if wanted
 };
 
+// How a run by a Runner ended.
+struct RunOutcome {
+  uint64_t return_value = 0;  // as RunResult's
+  bool faulted = false;       // Runner::fault() says why
+};
+
 // A line of source that an instruction comes from.
 struct SourceLine {
   std::string file;
@@ -109,6 +116,40 @@ struct ListedInstruction {
   std::vector<std::byte> code;     // the JIT's machine code for it, if asked for
 };
 
+// Runs one program on one CPU many times, at a few nanoseconds a run: what Program::run() does for each run
+// is done once. It holds the CPU for as long as it lives: nothing else runs there (see Program::runner()).
+//
+// Memory that programs and user space delete from maps is reused when no run can reach it any more, and that
+// a Runner says at the start of its next run. So while it lives and makes no runs, deleted elements of all
+// the machine's maps wait; preallocated maps may run out of elements, and others grow. Let go of a Runner
+// that is not about to run.
+//
+// Not thread-safe, but it may move between threads. Using one that was moved from is undefined.
+class Runner {
+ public:
+  Runner(Runner&& other) noexcept;
+  Runner& operator=(Runner&& other) noexcept;
+  ~Runner();
+
+  // Runs once over memory of the caller's, which the program reads and writes in place: r1 is its address, r2
+  // its length; empty memory: both are 0. Raw programs alone: others do not run, which is a fault of kind
+  // "bad-call".
+  RunOutcome run_in_place(std::span<std::byte> memory);
+  // Runs once, as Program::run() does and with its errors; want_output is not looked at, see output().
+  Result<RunOutcome> run(const RunInput& input);
+
+  // Of the last run. fault(): why it ended early, if it did. output(): the packet after it, or the memory of
+  // a raw program; empty after run_in_place().
+  std::optional<Fault> fault() const;
+  std::vector<std::byte> output() const;
+
+ private:
+  friend class Program;
+  struct State;
+  explicit Runner(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
 // A loaded program. Thread-safe: it may run on several CPUs at once; runs on one CPU take turns.
 class Program {
  public:
@@ -120,10 +161,16 @@ class Program {
   size_t max_data_size() const;
 
   // Runs once on a CPU. A fault is part of the result; errors are EINVAL: no such CPU, or data that this type
-  // of program is not run on (as BPF_PROG_TEST_RUN refuses it); ENOTSUPP (524): skep does not run this type.
+  // of program is not run on (as BPF_PROG_TEST_RUN refuses it); ENOTSUPP (524): skep does not run this type;
+  // EBUSY: a Runner holds the CPU.
   Result<RunResult> run(unsigned cpu, const RunInput& input) const;
   // The same over memory of the caller's, which the program reads and writes in place. Raw programs only.
   Result<RunResult> run_in_place(unsigned cpu, std::span<std::byte> memory) const;
+
+  // Takes a CPU for many runs, and keeps it until the Runner's end. Waits for a run that is going on there;
+  // does not wait for another Runner: EBUSY, as for every other way to run on this CPU from then on
+  // (BPF_PROG_TEST_RUN too). Errors otherwise as run().
+  Result<Runner> runner(unsigned cpu) const;
 
   // With machine_code: makes the JIT's code and lists it beside each instruction.
   std::vector<ListedInstruction> listing(bool machine_code) const;
@@ -132,7 +179,7 @@ class Program {
   friend class Machine;
   friend class Object;
   Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name);
-  Result<RunResult> finish(vm::Cpu& cpu, uint64_t return_value, bool faulted) const;
+  Result<vm::Cpu*> find_cpu(unsigned cpu) const;
   std::shared_ptr<ObjectState> object_;
   std::shared_ptr<vm::Program> program_;
   std::string name_;

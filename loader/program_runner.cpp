@@ -1,0 +1,68 @@
+#include "loader/program_runner.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+
+namespace skep::loader {
+namespace {
+
+constexpr size_t kMaxRawSize = 16 * 1024 * 1024;
+
+Fault public_fault(const vm::Fault& fault) {
+  Fault out;
+  out.kind = vm::fault_kind_name(fault.kind);
+  out.pc = fault.slot;
+  if (fault.program) {
+    out.program = fault.program->spec().name;
+    if (const vm::SourceLine* line = fault.program->line_at(fault.slot)) {
+      out.file = line->file;
+      out.line = line->line;
+    }
+  }
+  out.write = fault.write;
+  out.address = fault.address;
+  out.size = fault.size;
+  out.message = vm::describe(fault);
+  return out;
+}
+
+}  // namespace
+
+size_t max_data_size(const vm::Program& program) {
+  return program.type().context == vm::ContextKind::kRaw ? kMaxRawSize : vm::max_packet_size(program.type());
+}
+
+RunOutcome ProgramRunner::refuse_memory() {
+  packet_.reset();
+  runner_.refuse({.kind = vm::FaultKind::kBadCall, .program = &runner_.program()});
+  return {0, true};
+}
+
+Result<RunOutcome> ProgramRunner::run(const RunInput& input) {
+  const size_t most = max_data_size(runner_.program());
+  if (input.data.size() > most)
+    return fail(EINVAL, fmt::format("program '{}': {} bytes of data are larger than the maximum of {} bytes",
+                                    name_, input.data.size(), most));
+  if (!raw_) return run_packet(input);
+  memory_.assign(input.data.begin(), input.data.end());
+  return run_in_place(memory_);
+}
+
+Result<RunOutcome> ProgramRunner::run_packet(const RunInput& input) {
+  auto packet = vm::PacketContext::create(
+      runner_.cpu(), runner_.program().type(),
+      {input.data, input.meta, input.ingress_ifindex, input.rx_queue_index, input.skb});
+  if (!packet)
+    return fail(packet.error().code, fmt::format("program '{}': {}", name_, packet.error().message));
+  packet_ = *packet;
+  const vm::RunResult result = runner_.run(*packet_);
+  return RunOutcome{static_cast<uint32_t>(result.r0), result.faulted};
+}
+
+std::optional<Fault> ProgramRunner::fault() const {
+  if (!runner_.cpu().stopped()) return std::nullopt;
+  return public_fault(runner_.cpu().fault());
+}
+
+}  // namespace skep::loader

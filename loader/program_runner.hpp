@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "skep/machine.hpp"
+#include "vm/run.hpp"
+
+namespace skep::loader {
+
+// A program on a CPU that the caller holds: what Program::run() and Runner have in common.
+class ProgramRunner {
+ public:
+  // `name` is for messages, and outlives the runner.
+  ProgramRunner(vm::Cpu& cpu, const vm::Program& program, std::string_view name)
+      : runner_(cpu, program, vm::default_run_options(cpu.machine())),
+        name_(name),
+        raw_(program.type().context == vm::ContextKind::kRaw) {}
+
+  RunOutcome run_in_place(std::span<std::byte> memory) {
+    if (!raw_) [[unlikely]]
+      return refuse_memory();
+    const vm::RunResult result = runner_.run(memory);
+    return {result.r0, result.faulted};
+  }
+  Result<RunOutcome> run(const RunInput& input);
+
+  // Of the last run.
+  std::optional<Fault> fault() const;
+  std::vector<std::byte> output() const { return packet_ ? packet_->output() : memory_; }
+
+ private:
+  RunOutcome refuse_memory();
+  Result<RunOutcome> run_packet(const RunInput& input);
+
+  vm::Runner runner_;
+  std::string_view name_;
+  bool raw_;
+  std::vector<std::byte> memory_;  // a raw program's, by run()
+  std::optional<vm::PacketContext> packet_;
+};
+
+// The longest data that a program is run on.
+size_t max_data_size(const vm::Program& program);
+
+}  // namespace skep::loader

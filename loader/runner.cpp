@@ -1,0 +1,19 @@
+#include <string>
+
+#include "loader/object_state.hpp"
+#include "loader/program_runner.hpp"
+#include "loader/runner_state.hpp"
+
+namespace skep {
+
+Runner::Runner(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Runner::Runner(Runner&& other) noexcept = default;
+Runner& Runner::operator=(Runner&& other) noexcept = default;
+Runner::~Runner() = default;
+
+RunOutcome Runner::run_in_place(std::span<std::byte> memory) { return state_->runner.run_in_place(memory); }
+Result<RunOutcome> Runner::run(const RunInput& input) { return state_->runner.run(input); }
+std::optional<Fault> Runner::fault() const { return state_->runner.fault(); }
+std::vector<std::byte> Runner::output() const { return state_->runner.output(); }
+
+}  // namespace skep
