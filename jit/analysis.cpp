@@ -3,36 +3,16 @@
 #include <tuple>
 
 #include "vm/helper_call.hpp"
+#include "vm/register_use.hpp"
 
 namespace skep::jit {
 namespace {
 
-using isa::Class;
-using isa::Op;
 using vm::LoweredInstruction;
+using vm::Operation;
 
-// The register that the instruction itself changes; calls are looked at apart.
-RegisterSet written(const LoweredInstruction& i, const isa::Row& row) {
-  switch (row.cls) {
-    case Class::kAlu:
-    case Class::kLoad:
-    case Class::kLdImm:
-      return register_bit(i.dst);
-    case Class::kAtomic:
-      return isa::fetches(row.atomic()) ? register_bit(i.src) : RegisterSet{0};
-    case Class::kOrdered:
-      return row.direction() == isa::Direction::kLoad ? register_bit(i.dst) : RegisterSet{0};
-    case Class::kJump:
-    case Class::kStore:
-    case Class::kPacket:
-    case Class::kControl:
-      return 0;
-  }
-  return 0;
-}
-
-bool is_jump(const LoweredInstruction& i, const isa::Row& row) {
-  return row.cls == Class::kJump || i.op == Op::kGoto || i.op == Op::kGotol || i.op == Op::kMayGoto;
+bool is_packet_load(Operation op) {
+  return !vm::is_fused(op) && isa::row(vm::isa_op(op)).cls == isa::Class::kPacket;
 }
 
 void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
@@ -47,12 +27,12 @@ void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
   f.clobbers |= kCalleeSaved;
 }
 
-class Pass {
+class FactFinder {
  public:
-  Pass(const vm::Program& program, vm::Mode mode) : program_(program), mode_(mode) {}
+  FactFinder(const vm::Program& program, vm::Mode mode) : program_(program), mode_(mode) {}
 
   Analysis run() {
-    out_.targets.resize(program_.code().size());
+    out_.targets.resize(program_.optimized().instructions.size());
     for (const vm::Subprogram& function : program_.subprograms()) out_.functions.push_back(own(function));
     while (spread()) {
     }
@@ -62,15 +42,21 @@ class Pass {
  private:
   FunctionFacts own(const vm::Subprogram& function) {
     FunctionFacts f;
-    for (uint32_t n = function.begin; n < function.end; ++n) {
-      const LoweredInstruction& i = program_.code()[n];
-      const isa::Row& row = isa::row(i.op);
-      f.names |= register_bit(i.dst) | register_bit(i.src);
-      f.clobbers |= written(i, row) & kCalleeSaved;
-      if (is_jump(i, row)) out_.targets[i.target] |= i.target > n ? Analysis::kForward : Analysis::kBackward;
-      if (row.cls == Class::kPacket) f.calls_cpp = f.uses_cpu = true;
-      if (i.op == Op::kCallHelper || i.op == Op::kCallReg) note_helper_call(f, i);
-      if (i.op == Op::kCallLocal) f.callees.push_back(i.target);
+    const vm::Code& code = program_.optimized();
+    const auto [begin, end] = code.functions[function.index];
+    for (uint32_t n = begin; n < end; ++n) {
+      const LoweredInstruction& i = code.instructions[n];
+      const vm::RegisterUse use = vm::register_use(i);
+      if (i.op == Operation::kCallLocal) {
+        f.callees.push_back(i.target);
+        continue;
+      }
+      f.names |= use.reads | use.writes;
+      f.clobbers |= use.writes & kCalleeSaved;
+      if (vm::is_jump(i.op))
+        out_.targets[i.target] |= i.target > n ? Analysis::kForward : Analysis::kBackward;
+      if (is_packet_load(i.op)) f.calls_cpp = f.uses_cpu = true;
+      if (i.op == Operation::kCallHelper || i.op == Operation::kCallReg) note_helper_call(f, i);
     }
     // Checked code holds accesses against frames and regions, and counts.
     const bool checked = mode_ == vm::Mode::kChecked;
@@ -108,6 +94,6 @@ class Pass {
 
 }  // namespace
 
-Analysis analyse(const vm::Program& program, vm::Mode mode) { return Pass(program, mode).run(); }
+Analysis analyse(const vm::Program& program, vm::Mode mode) { return FactFinder(program, mode).run(); }
 
 }  // namespace skep::jit

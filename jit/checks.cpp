@@ -23,9 +23,9 @@ bool inside_frame(unsigned base, int off, unsigned bytes) {
 // The memory operand for an access of base + off; in checked mode behind its check. Uses kAddress (the base
 // of the operand then), kScratch and kScratch2.
 asmjit::x86::Mem Emitter::checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write) {
-  const Mem at = x86::ptr(native(base), i.off, bytes);
-  if (!checked() || inside_frame(base, i.off, bytes)) return at;
-  if (i.off == 0)
+  const Mem at = memory(base, i, bytes);
+  if (!checked() || (i.index == vm::kZeroRegister && inside_frame(base, i.off, bytes))) return at;
+  if (i.off == 0 && i.index == vm::kZeroRegister)
     a_.mov(kAddress, native(base));
   else
     a_.lea(kAddress, at);

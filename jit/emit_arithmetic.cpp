@@ -16,6 +16,10 @@ asmjit::Imm immediate(const vm::LoweredInstruction& i) {
   return imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
 }
 
+x86::Inst::Id pick(AluOp op, x86::Inst::Id left, x86::Inst::Id right, x86::Inst::Id arithmetic) {
+  return op == AluOp::kLsh ? left : op == AluOp::kRsh ? right : arithmetic;
+}
+
 }  // namespace
 
 void Emitter::arithmetic(const Instruction& i, const isa::Row& row) {
@@ -107,28 +111,32 @@ void Emitter::move(const Instruction& i, const isa::Row& row) {
 void Emitter::shift(const Instruction& i, const isa::Row& row) {
   const Gp dst = part(native(i.dst), row.width);
   if (row.source == Source::kReg) return shift_by_register(row.alu(), dst, part(native(i.src), row.width));
-  const auto count = static_cast<uint8_t>(i.imm & (row.width - 1u));
+  shift_by_immediate(row.alu(), i, row.width);
+}
+
+void Emitter::shift_by_immediate(AluOp op, const Instruction& i, unsigned width) {
+  const Gp dst = part(native(i.dst), width);
+  const auto count = static_cast<uint8_t>(i.imm & (width - 1u));
   if (count == 0) {
-    if (row.width == 32) a_.mov(dst, dst);  // for the upper half
+    if (width == 32) a_.mov(dst, dst);  // for the upper half
     return;
   }
-  if (row.alu() == AluOp::kLsh)
+  if (op == AluOp::kLsh)
     a_.shl(dst, count);
-  else if (row.alu() == AluOp::kRsh)
+  else if (op == AluOp::kRsh)
     a_.shr(dst, count);
   else
     a_.sar(dst, count);
 }
 
+// dst = src shifted; BMI2's.
+void Emitter::shift_to(AluOp op, const Gp& dst, const Gp& src, const Gp& count) {
+  a_.emit(pick(op, x86::Inst::kIdShlx, x86::Inst::kIdShrx, x86::Inst::kIdSarx), dst, src, count);
+}
+
 void Emitter::shift_by_register(AluOp op, const Gp& dst, const Gp& count) {
-  const auto pick = [op](x86::Inst::Id left, x86::Inst::Id right, x86::Inst::Id arithmetic) {
-    return op == AluOp::kLsh ? left : op == AluOp::kRsh ? right : arithmetic;
-  };
-  if (options_.bmi2) {
-    a_.emit(pick(x86::Inst::kIdShlx, x86::Inst::kIdShrx, x86::Inst::kIdSarx), dst, dst, count);
-    return;
-  }
-  const x86::Inst::Id id = pick(x86::Inst::kIdShl, x86::Inst::kIdShr, x86::Inst::kIdSar);
+  if (options_.bmi2) return shift_to(op, dst, dst, count);
+  const x86::Inst::Id id = pick(op, x86::Inst::kIdShl, x86::Inst::kIdShr, x86::Inst::kIdSar);
   const bool is_rcx = dst.id() == x86::rcx.id();
   if (count.id() == x86::rcx.id() && !is_rcx) {
     a_.emit(id, dst, x86::cl);

@@ -8,8 +8,6 @@ using isa::Condition;
 using isa::Source;
 namespace x86 = asmjit::x86;
 
-namespace {
-
 CondCode condition_code(Condition condition) {
   switch (condition) {
     case Condition::kEq:
@@ -37,13 +35,11 @@ CondCode condition_code(Condition condition) {
   return CondCode::kE;
 }
 
-}  // namespace
-
-void Emitter::compare(const Instruction& i, const isa::Row& row) {
-  const Gp dst = part(native(i.dst), row.width);
-  const bool test = row.condition() == Condition::kSet;
-  if (row.source == Source::kReg) {
-    const Gp src = part(native(i.src), row.width);
+void Emitter::compare(const Instruction& i, Condition condition, unsigned width, Source source) {
+  const Gp dst = part(native(i.dst), width);
+  const bool test = condition == Condition::kSet;
+  if (source == Source::kReg) {
+    const Gp src = part(native(i.src), width);
     if (test)
       a_.test(dst, src);
     else
@@ -52,16 +48,32 @@ void Emitter::compare(const Instruction& i, const isa::Row& row) {
   }
   const auto value = imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
   if (test)
-    a_.test(dst, value);
+    test_mask(i, width);
   else if (i.imm == 0)
     a_.test(dst, dst);  // leaves the flags that a comparison with 0 leaves
   else
     a_.cmp(dst, value);
 }
 
-void Emitter::conditional_jump(const Instruction& i, const isa::Row& row) {
-  compare(i, row);
-  const CondCode taken = condition_code(row.condition());
+// A mask without its sign bit looks at as few bits as it has: the code is shorter and sets the zero flag
+// alike.
+void Emitter::test_mask(const Instruction& i, unsigned width) {
+  const Gp dst = native(i.dst);
+  const auto mask = static_cast<uint32_t>(i.imm);
+  if (mask <= 0x7f)
+    a_.test(dst.r8(), imm(mask));
+  else if (mask <= 0x7fffffff)
+    a_.test(dst.r32(), imm(mask));
+  else
+    a_.test(part(dst, width), imm(static_cast<int32_t>(mask)));
+}
+
+// Jumps where the condition holds, or where it does not.
+void Emitter::conditional_jump(const Instruction& i, Condition condition, unsigned width, Source source,
+                               bool negated) {
+  compare(i, condition, width, source);
+  const CondCode holds = condition_code(condition);
+  const CondCode taken = negated ? x86::negateCond(holds) : holds;
   if (checked() && i.cost != 0) {
     const Label next = a_.newLabel();
     a_.short_().j(x86::negateCond(taken), next);
@@ -69,13 +81,13 @@ void Emitter::conditional_jump(const Instruction& i, const isa::Row& row) {
     a_.bind(next);
     return;
   }
-  if (is_near(static_cast<uint32_t>(&i - program_.code().data()), i.target)) a_.short_();
+  if (is_near(index_of(i), i.target)) a_.short_();
   a_.j(taken, label_of(i.target));
 }
 
 void Emitter::jump(const Instruction& i) {
   charge(i);
-  if (is_near(static_cast<uint32_t>(&i - program_.code().data()), i.target)) a_.short_();
+  if (is_near(index_of(i), i.target)) a_.short_();
   a_.jmp(label_of(i.target));
 }
 

@@ -16,6 +16,13 @@ int64_t truncated(uint64_t value, unsigned bits) {
 
 }  // namespace
 
+asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes) {
+  if (base == vm::kZeroRegister)
+    return x86::ptr(uint64_t{0}, native(i.index), i.scale, bytes).cloneAdjusted(i.off);
+  if (i.index == vm::kZeroRegister) return x86::ptr(native(base), i.off, bytes);
+  return x86::ptr(native(base), native(i.index), i.scale, i.off, bytes);
+}
+
 void Emitter::load(const Instruction& i, const isa::Row& row) {
   load_from(native(i.dst), checked_access(i.src, i, row.width / 8u, false), row.is_signed());
 }
@@ -35,11 +42,15 @@ void Emitter::load_from(const Gp& dst, const Mem& from, bool is_signed) {
 }
 
 void Emitter::store(const Instruction& i, const isa::Row& row) {
-  const Mem to = checked_access(i.dst, i, row.width / 8u, true);
-  if (row.source == Source::kImm)
-    a_.mov(to, imm(truncated(i.imm, row.width)));
+  store_to(checked_access(i.dst, i, row.width / 8u, true), i, row.source);
+}
+
+void Emitter::store_to(const Mem& to, const Instruction& i, Source source) {
+  const unsigned width = to.size() * 8;
+  if (source == Source::kImm)
+    a_.mov(to, imm(truncated(i.imm, width)));
   else
-    a_.mov(to, part(native(i.src), row.width));
+    a_.mov(to, part(native(i.src), width));
 }
 
 void Emitter::atomic(const Instruction& i, const isa::Row& row) {

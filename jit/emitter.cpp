@@ -12,6 +12,7 @@ namespace skep::jit {
 
 using asmjit::imm;
 using isa::Op;
+using vm::Operation;
 using vm::RunState;
 namespace x86 = asmjit::x86;
 
@@ -24,8 +25,10 @@ static_assert(vm::kMaxLoops <= std::numeric_limits<int32_t>::max());
 static_assert(std::is_standard_layout_v<RunState>);
 
 // The most that an instruction's code may be, for jumps over it. Not tight: what is near is near by far.
-uint32_t size_bound(const vm::LoweredInstruction& i, const isa::Row& row, bool checked) {
+uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
   static constexpr uint32_t kFar = 1000;
+  if (vm::is_fused(i.op)) return checked ? 60 : 25;
+  const isa::Row& row = isa::row(vm::isa_op(i.op));
   switch (row.cls) {
     case isa::Class::kAlu:
       if (row.alu() == isa::AluOp::kDiv || row.alu() == isa::AluOp::kMod || row.alu() == isa::AluOp::kSdiv ||
@@ -41,7 +44,7 @@ uint32_t size_bound(const vm::LoweredInstruction& i, const isa::Row& row, bool c
     case isa::Class::kLdImm:
       return 10;
     case isa::Class::kControl:
-      return i.op == Op::kExit || (i.op == Op::kGoto && !checked) ? 10 : kFar;
+      return i.op == Operation::kExit || (i.op == Operation::kGoto && !checked) ? 10 : kFar;
     case isa::Class::kAtomic:
     case isa::Class::kOrdered:
     case isa::Class::kPacket:
@@ -60,24 +63,26 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
       code_(code),
       a_(&code),
       analysis_(analyse(program, mode)),
-      labels_(program.code().size()),
+      labels_(program.optimized().instructions.size()),
       trampoline_(a_.newLabel()),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
-  offsets_.reserve(program.code().size());
-  size_bounds_.reserve(program.code().size());
+  const std::span<const Instruction> operations = program.optimized().instructions;
+  offsets_.reserve(operations.size());
+  size_bounds_.reserve(operations.size());
   uint32_t bound = 0;
-  for (uint32_t n = 0; n < program.code().size(); ++n) {
-    const Instruction& i = program.code()[n];
+  for (uint32_t n = 0; n < operations.size(); ++n) {
+    const Instruction& i = operations[n];
     if (analysis_.is_loop_head(n)) bound += options.loop_alignment;
     size_bounds_.push_back(bound);
-    bound += size_bound(i, isa::row(i.op), checked());
+    bound += size_bound(i, checked());
   }
 }
 
 void Emitter::emit() {
   for (const vm::Subprogram& f : program_.subprograms()) function(f);
+  end_of_functions_ = static_cast<uint32_t>(a_.offset());
   fault_stubs();
   check_thunks();
   trampoline();
@@ -91,8 +96,21 @@ CodeLayout Emitter::layout() const {
   layout.trampoline = offset(trampoline_);
   layout.entry = offset(entry_);
   for (const Label& label : functions_) layout.functions.push_back(offset(label));
-  layout.instructions = offsets_;
+  layout.instructions = instruction_offsets();
   return layout;
+}
+
+// An instruction that has become part of a later one's operation has no code of its own.
+std::vector<uint32_t> Emitter::instruction_offsets() const {
+  const std::span<const Instruction> operations = program_.optimized().instructions;
+  std::vector<uint32_t> out;
+  out.reserve(program_.instructions().size());
+  size_t n = 0;
+  for (const isa::Instruction& instruction : program_.instructions()) {
+    while (n < operations.size() && operations[n].slot < instruction.slot) ++n;
+    out.push_back(n < operations.size() ? offsets_[n] : end_of_functions_);
+  }
+  return out;
 }
 
 void Emitter::lay_out_frame(const vm::Subprogram& function) {
@@ -114,11 +132,12 @@ void Emitter::function(const vm::Subprogram& function) {
   if (frame_bytes_ != 0) a_.sub(x86::rsp, frame_bytes_);
   if (function.uses_may_goto)
     a_.mov(x86::qword_ptr(x86::rsp, frame_bytes_ - 8), imm(static_cast<int64_t>(vm::kMaxLoops)));
-  for (uint32_t n = function.begin; n < function.end; ++n) {
+  const vm::Code& code = program_.optimized();
+  for (uint32_t n = code.functions[function.index].begin; n < code.functions[function.index].end; ++n) {
     if (analysis_.is_loop_head(n)) align_loop_head();
     if (analysis_.is_target(n)) a_.bind(label_of(n));
     offsets_.push_back(static_cast<uint32_t>(a_.offset()));
-    instruction(program_.code()[n]);
+    instruction(code.instructions[n]);
   }
   if (!returns_zero_) return;
   a_.bind(return_zero_);
@@ -131,12 +150,13 @@ void Emitter::align_loop_head() {
 }
 
 void Emitter::instruction(const Instruction& i) {
-  const isa::Row& row = isa::row(i.op);
+  if (vm::is_fused(i.op)) return fused(i);
+  const isa::Row& row = isa::row(vm::isa_op(i.op));
   switch (row.cls) {
     case isa::Class::kAlu:
       return arithmetic(i, row);
     case isa::Class::kJump:
-      return conditional_jump(i, row);
+      return conditional_jump(i, row.condition(), row.width, row.source);
     case isa::Class::kLoad:
       return load(i, row);
     case isa::Class::kStore:
@@ -155,7 +175,7 @@ void Emitter::instruction(const Instruction& i) {
 }
 
 void Emitter::control(const Instruction& i) {
-  switch (i.op) {
+  switch (vm::isa_op(i.op)) {
     case Op::kGoto:
     case Op::kGotol:
       return jump(i);

@@ -46,6 +46,7 @@ class Emitter {
   bool checked() const { return mode_ == vm::Mode::kChecked; }
 
   // emitter.cpp
+  std::vector<uint32_t> instruction_offsets() const;
   void function(const vm::Subprogram& function);
   void lay_out_frame(const vm::Subprogram& function);
   void align_loop_head();
@@ -56,6 +57,9 @@ class Emitter {
   void note_way_out();
   void fault_stubs();
   void unwind();
+  uint32_t index_of(const Instruction& i) const {
+    return static_cast<uint32_t>(&i - program_.optimized().instructions.data());
+  }
   Label& label_of(uint32_t index);
   bool is_near(uint32_t from, uint32_t to) const;
   Label& unwinding();
@@ -69,16 +73,29 @@ class Emitter {
   void binary(asmjit::x86::Inst::Id id, const Instruction& i, const isa::Row& row);
   void multiply(const Instruction& i, const isa::Row& row);
   void shift(const Instruction& i, const isa::Row& row);
+  void shift_by_immediate(isa::AluOp op, const Instruction& i, unsigned width);
   void shift_by_register(isa::AluOp op, const Gp& dst, const Gp& count);
+  void shift_to(isa::AluOp op, const Gp& dst, const Gp& src, const Gp& count);
   void move(const Instruction& i, const isa::Row& row);
   void divide(const Instruction& i, const isa::Row& row);
   bool divide_by_constant(const Instruction& i, const isa::Row& row);
   void divide_unsigned(isa::AluOp op, unsigned width, const Label& done);
   void divide_signed(isa::AluOp op, unsigned width, const Label& done);
 
+  // emit_fused.cpp
+  void fused(const Instruction& i);
+  void three_operands(const Instruction& i, const vm::FusedRow& row);
+  void address(const Instruction& i, unsigned width);
+  void rotate(const Instruction& i, unsigned width);
+  void load_swapped(const Instruction& i, unsigned width);
+  void store_swapped(const Instruction& i, unsigned width);
+  void select(const Instruction& i, const vm::FusedRow& row);
+
   // emit_jump.cpp
-  void conditional_jump(const Instruction& i, const isa::Row& row);
-  void compare(const Instruction& i, const isa::Row& row);
+  void conditional_jump(const Instruction& i, isa::Condition condition, unsigned width, isa::Source source,
+                        bool negated = false);
+  void compare(const Instruction& i, isa::Condition condition, unsigned width, isa::Source source);
+  void test_mask(const Instruction& i, unsigned width);
   void jump(const Instruction& i);
   void may_goto(const Instruction& i);
 
@@ -86,6 +103,7 @@ class Emitter {
   void load(const Instruction& i, const isa::Row& row);
   void load_from(const Gp& dst, const Mem& from, bool is_signed);
   void store(const Instruction& i, const isa::Row& row);
+  void store_to(const Mem& to, const Instruction& i, isa::Source source);
   void atomic(const Instruction& i, const isa::Row& row);
   void fetch_by_loop(asmjit::x86::Inst::Id id, const Instruction& i, unsigned width, const Mem& at);
   void ordered(const Instruction& i, const isa::Row& row);
@@ -119,7 +137,8 @@ class Emitter {
   std::vector<Label> functions_;
   std::vector<Label> labels_;          // of instructions that are jumped to
   std::vector<uint32_t> size_bounds_;  // of the code before an instruction, never too small
-  std::vector<uint32_t> offsets_;
+  std::vector<uint32_t> offsets_;      // of each operation
+  uint32_t end_of_functions_ = 0;
   std::vector<FaultStub> fault_stubs_;
   std::vector<CheckThunk> check_thunks_;
   Label trampoline_;
@@ -134,6 +153,10 @@ class Emitter {
   Label return_zero_;      // ends the function with r0 = 0
   bool returns_zero_ = false;
 };
+
+asmjit::x86::CondCode condition_code(isa::Condition condition);
+// The memory at base + (index << scale) + off of an operation.
+asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes);
 
 // A field of the CPU's vm::RunState, by its offset.
 inline asmjit::x86::Mem run_state(size_t offset) {

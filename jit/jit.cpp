@@ -23,8 +23,9 @@ class Jit final : public vm::Engine {
 
 std::unique_ptr<vm::Engine> make_jit(const JitOptions& options) {
   const auto& host = asmjit::CpuInfo::host().features().x86();
-  return std::make_unique<Jit>(
-      Translating{.bmi2 = options.use_bmi2 && host.hasBMI2(), .loop_alignment = options.loop_alignment});
+  return std::make_unique<Jit>(Translating{.bmi2 = options.use_bmi2 && host.hasBMI2(),
+                                           .movbe = options.use_movbe && host.hasMOVBE(),
+                                           .loop_alignment = options.loop_alignment});
 }
 
 }  // namespace skep::jit

@@ -8,6 +8,7 @@ namespace skep::jit {
 
 struct JitOptions {
   bool use_bmi2 = true;         // where the host has it
+  bool use_movbe = true;        // where the host has it
   unsigned loop_alignment = 0;  // of loop heads, in bytes, a power of two; 0: none
 };
 

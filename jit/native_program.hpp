@@ -13,6 +13,7 @@ namespace skep::jit {
 // How to translate.
 struct Translating {
   bool bmi2 = false;
+  bool movbe = false;
   unsigned loop_alignment = 0;  // of loop heads, in bytes; 0: none
 };
 
@@ -22,7 +23,7 @@ struct CodeLayout {
   uint32_t trampoline = 0;  // the way in from C++
   uint32_t entry = 0;       // a vm::EntryFunction
   std::vector<uint32_t> functions;
-  std::vector<uint32_t> instructions;  // index for index with vm::Program::code()
+  std::vector<uint32_t> instructions;  // index for index with vm::Program::instructions()
 };
 
 // A program's machine code.

@@ -1,6 +1,7 @@
 #include "vm/interpreter.hpp"
 
 #include <array>
+#include <bit>
 
 #include "isa/arithmetic.hpp"
 #include "vm/cpu.hpp"
@@ -14,7 +15,6 @@ using isa::AluOp;
 using isa::AtomicOp;
 using isa::Condition;
 using isa::Direction;
-using isa::Op;
 using isa::PacketMode;
 using isa::Sign;
 using isa::Source;
@@ -56,7 +56,10 @@ template <Mode mode>
 class Interpretation {
  public:
   Interpretation(Cpu& cpu, const Subprogram& function, const Arguments& arguments)
-      : cpu_(cpu), program_(function.program), code_(function.program->code().data()), pc_(function.begin) {
+      : cpu_(cpu),
+        program_(function.program),
+        code_(function.program->optimized().instructions.data()),
+        pc_(function.program->optimized().functions[function.index].begin) {
     for (size_t i = 0; i < arguments.size(); ++i) r_[i + 1] = arguments[i];
     r_[isa::kFramePointer] = cpu.run().frame_top;
   }
@@ -66,61 +69,110 @@ class Interpretation {
       const LoweredInstruction& i = code_[pc_++];
       switch (i.op) {
 #define SKEP_ALU(name, opcode, key, value, operation, width, source, ...)   \
-  case Op::k##name:                                                         \
+  case Operation::k##name:                                                  \
     arithmetic<AluOp::k##operation, Unsigned<width>, Source::k##source>(i); \
     break;
 #define SKEP_JUMP(name, opcode, condition, width, source, ...)                                 \
-  case Op::k##name:                                                                            \
+  case Operation::k##name:                                                                     \
     if (isa::holds<Condition::k##condition>(dst<Unsigned<width>>(i),                           \
                                             operand<Unsigned<width>, Source::k##source>(i)) && \
         !jump(i))                                                                              \
       return 0;                                                                                \
     break;
 #define SKEP_LOAD(name, opcode, width, sign, ...)       \
-  case Op::k##name:                                     \
+  case Operation::k##name:                              \
     if (!load_value<width, Sign::k##sign>(i)) return 0; \
     break;
 #define SKEP_STORE(name, opcode, width, source, ...)         \
-  case Op::k##name:                                          \
+  case Operation::k##name:                                   \
     if (!store_value<width, Source::k##source>(i)) return 0; \
     break;
 #define SKEP_ATOMIC(name, opcode, imm, operation, width, ...)          \
-  case Op::k##name:                                                    \
+  case Operation::k##name:                                             \
     if (!atomic<AtomicOp::k##operation, Unsigned<width>>(i)) return 0; \
     break;
 #define SKEP_ORDERED(name, opcode, imm, direction, width, ...) \
-  case Op::k##name:                                            \
+  case Operation::k##name:                                     \
     if (!ordered<Direction::k##direction, width>(i)) return 0; \
     break;
 #define SKEP_LDIMM(name, ...) \
-  case Op::k##name:           \
+  case Operation::k##name:    \
     r_[i.dst] = i.imm;        \
     break;
 #define SKEP_PACKET(name, opcode, mode, width, ...)                       \
-  case Op::k##name:                                                       \
+  case Operation::k##name:                                                \
     if (!packet<PacketMode::k##mode, width>(i) && !leave()) return r_[0]; \
     break;
 #include "isa/instructions.def"
-        case Op::kGoto:
-        case Op::kGotol:
+#define SKEP_ALU3(name, operation, width, source)                                               \
+  case Operation::k##name:                                                                      \
+    r_[i.dst] = isa::alu<AluOp::k##operation>(                                                  \
+        static_cast<Unsigned<width>>(r_[i.src]),                                                \
+        static_cast<Unsigned<width>>(Source::k##source == Source::kImm ? i.imm : r_[i.index])); \
+    break;
+#define SKEP_ADDRESS(name, width)                                    \
+  case Operation::k##name:                                           \
+    r_[i.dst] = static_cast<Unsigned<width>>(address(i, r_[i.src])); \
+    break;
+#define SKEP_ROTATE(name, width)                                                             \
+  case Operation::k##name:                                                                   \
+    r_[i.dst] = std::rotl(static_cast<Unsigned<width>>(r_[i.src]), static_cast<int>(i.imm)); \
+    break;
+#define SKEP_LOAD_INDEXED(name, width, sign)                                \
+  case Operation::k##name:                                                  \
+    if (!load_at<width, Sign::k##sign>(i, address(i, r_[i.src]))) return 0; \
+    break;
+#define SKEP_LOAD_SWAPPED(name, width)                                        \
+  case Operation::k##name:                                                    \
+    if (!load_at<width, Sign::kUnsigned>(i, address(i, r_[i.src]))) return 0; \
+    r_[i.dst] = isa::byte_swap(r_[i.dst], width);                             \
+    break;
+#define SKEP_STORE_INDEXED(name, width, source)                                     \
+  case Operation::k##name:                                                          \
+    if (!store_at<Unsigned<width>>(i, address(i, r_[i.dst]),                        \
+                                   operand<Unsigned<width>, Source::k##source>(i))) \
+      return 0;                                                                     \
+    break;
+#define SKEP_STORE_SWAPPED(name, width)                                                             \
+  case Operation::k##name:                                                                          \
+    if (!store_at<Unsigned<width>>(i, address(i, r_[i.dst]),                                        \
+                                   static_cast<Unsigned<width>>(isa::byte_swap(r_[i.src], width)))) \
+      return 0;                                                                                     \
+    break;
+#define SKEP_JUMP_CLEAR(name, width, source)                                            \
+  case Operation::k##name:                                                              \
+    if (!isa::holds<Condition::kSet>(dst<Unsigned<width>>(i),                           \
+                                     operand<Unsigned<width>, Source::k##source>(i)) && \
+        !jump(i))                                                                       \
+      return 0;                                                                         \
+    break;
+#define SKEP_SELECT(name, condition, width, source)                                          \
+  case Operation::k##name:                                                                   \
+    if (isa::holds<Condition::k##condition>(static_cast<Unsigned<width>>(r_[i.index]),       \
+                                            operand<Unsigned<width>, Source::k##source>(i))) \
+      r_[i.dst] = r_[i.scale] + static_cast<uint64_t>(i.off);                                \
+    break;
+#include "vm/operations.def"
+        case Operation::kGoto:
+        case Operation::kGotol:
           if (!jump(i)) return 0;
           break;
-        case Op::kMayGoto:
+        case Operation::kMayGoto:
           if (loops_left_ != 0)
             --loops_left_;
           else if (!jump(i))
             return 0;
           break;
-        case Op::kCallLocal:
+        case Operation::kCallLocal:
           if (!call_local(i)) return 0;
           break;
-        case Op::kCallHelper:
-        case Op::kCallReg:
+        case Operation::kCallHelper:
+        case Operation::kCallReg:
           if (!call_helper(i)) return 0;
           break;
-        case Op::kCallKfunc:
+        case Operation::kCallKfunc:
           return 0;  // refused when the program was lowered
-        case Op::kExit:
+        case Operation::kExit:
           if (!leave()) return r_[0];
           break;
       }
@@ -188,9 +240,17 @@ class Interpretation {
     return r_[i.dst] + static_cast<uint64_t>(i.off);
   }
 
+  uint64_t address(const LoweredInstruction& i, uint64_t base) const {
+    return base + (r_[i.index] << i.scale) + static_cast<uint64_t>(i.off);
+  }
+
   template <unsigned bits, Sign sign>
   bool load_value(const LoweredInstruction& i) {
-    const uint64_t address = source_address(i);
+    return load_at<bits, sign>(i, source_address(i));
+  }
+
+  template <unsigned bits, Sign sign>
+  bool load_at(const LoweredInstruction& i, uint64_t address) {
     if (!check(i, address, bits / 8, false)) return false;
     const auto value = load<Unsigned<bits>>(address);
     if constexpr (sign == Sign::kSigned) {
@@ -203,9 +263,13 @@ class Interpretation {
 
   template <unsigned bits, Source source>
   bool store_value(const LoweredInstruction& i) {
-    const uint64_t address = target_address(i);
-    if (!check(i, address, bits / 8, true)) return false;
-    store<Unsigned<bits>>(address, operand<Unsigned<bits>, source>(i));
+    return store_at<Unsigned<bits>>(i, target_address(i), operand<Unsigned<bits>, source>(i));
+  }
+
+  template <class T>
+  bool store_at(const LoweredInstruction& i, uint64_t address, T value) {
+    if (!check(i, address, sizeof(T), true)) return false;
+    store<T>(address, value);
     return true;
   }
 
@@ -262,7 +326,7 @@ class Interpretation {
     frames_[depth_++] = {program_, pc_, {r_[6], r_[7], r_[8], r_[9]}, loops_left_};
     loops_left_ = kMaxLoops;
     r_[isa::kFramePointer] += kFrameSize;
-    pc_ = program_->subprograms()[i.target].begin;
+    pc_ = program_->optimized().functions[i.target].begin;
     return true;
   }
 
@@ -272,7 +336,7 @@ class Interpretation {
     const Frame& frame = frames_[--depth_];
     program_ = frame.program;
     cpu_.run().program = program_;
-    code_ = program_->code().data();
+    code_ = program_->optimized().instructions.data();
     pc_ = frame.resume;
     for (unsigned n = 0; n < frame.saved.size(); ++n) r_[6 + n] = frame.saved[n];
     loops_left_ = frame.loops_left;
@@ -299,8 +363,8 @@ class Interpretation {
     r_[0] = 0;
     if (!target) return !cpu_.stopped();
     program_ = target;
-    code_ = target->code().data();
-    pc_ = 0;
+    code_ = target->optimized().instructions.data();
+    pc_ = 0;  // where the entry begins
     loops_left_ = kMaxLoops;
     for (unsigned n = 6; n <= 9; ++n) r_[n] = 0;
     r_[1] = context;
@@ -313,7 +377,7 @@ class Interpretation {
   uint32_t pc_;
   unsigned depth_ = 0;
   uint64_t loops_left_ = kMaxLoops;
-  std::array<uint64_t, isa::kRegisters> r_{};
+  std::array<uint64_t, kOperandRegisters> r_{};  // kZeroRegister stays 0
   std::array<Frame, kMaxFrames> frames_;
 };
 

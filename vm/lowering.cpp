@@ -127,7 +127,12 @@ class Lowering {
     out_.call_sites.reserve(static_cast<size_t>(std::ranges::count_if(out_.decoded, is_helper_call)));
     out_.code.reserve(out_.decoded.size());
     for (const Instruction& i : out_.decoded) {
-      LoweredInstruction l{i.op, i.dst, i.src, i.off, i.slot, 0, 0, static_cast<uint64_t>(i.imm)};
+      LoweredInstruction l{.op = operation(i.op),
+                           .dst = i.dst,
+                           .src = i.src,
+                           .off = i.off,
+                           .slot = i.slot,
+                           .imm = static_cast<uint64_t>(i.imm)};
       if (auto done = resolve_one(i, l); !done) return done;
       out_.code.push_back(l);
     }
@@ -145,7 +150,7 @@ class Lowering {
       l.target = callee.index;
       l.cost = callee.length();
       l.imm = reinterpret_cast<uintptr_t>(&callee);
-      if (i.op == Op::kLdFunc) l.op = Op::kLdImm64;
+      if (i.op == Op::kLdFunc) l.op = Operation::kLdImm64;
     } else if (i.op == Op::kCallHelper || i.op == Op::kCallReg) {
       return resolve_helper(i, l);
     } else if (i.op == Op::kCallKfunc) {
@@ -181,7 +186,7 @@ class Lowering {
   }
 
   Result<void> resolve_reference(const Instruction& i, LoweredInstruction& l) {
-    l.op = Op::kLdImm64;
+    l.op = Operation::kLdImm64;
     if (i.op == Op::kLdBtfId)
       return refuse(
           fmt::format("insn {}: BTF id {} of a kernel variable cannot be resolved", i.slot, low_half(i)));

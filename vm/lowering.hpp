@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,9 +12,11 @@
 #include "maps/map.hpp"
 #include "skep/error.hpp"
 #include "vm/helper.hpp"
+#include "vm/operation.hpp"
 #include "vm/program_type.hpp"
 
-// From what BPF_PROG_LOAD gives to what the engines execute: decoded, with every reference resolved.
+// From what BPF_PROG_LOAD gives to what the passes and engines work on: decoded, with every reference
+// resolved.
 namespace skep::vm {
 
 class Program;
@@ -31,16 +34,39 @@ struct CallSite {
   uint32_t slot = 0;
 };
 
-// A decoded instruction with everything resolved. Both engines execute these.
+// Registers as a set: bit n is register n.
+using RegisterSet = uint16_t;
+constexpr RegisterSet register_set(unsigned reg) { return static_cast<RegisterSet>(1U << reg); }
+
+// An operation with everything resolved. Both engines execute these.
 struct LoweredInstruction {
-  isa::Op op;
-  uint8_t dst;
-  uint8_t src;
-  int16_t off;
-  uint32_t slot;
-  uint32_t target;  // jumps: the index to go on at; local calls: the index of the subprogram
-  uint32_t cost;    // fuel of taking it: 0 for forward jumps
-  uint64_t imm;     // sign-extended immediate; the address of a map, map value, Subprogram or CallSite
+  Operation op;
+  uint8_t dst = 0;
+  uint8_t src = 0;
+  uint8_t index = kZeroRegister;  // of fused operations, as operations.def says of each
+  uint8_t scale = 0;
+  RegisterSet live_after = 0x7ff;  // those that may be read later; a superset
+  int32_t off = 0;
+  uint32_t slot = 0;
+  uint32_t target = 0;  // jumps: the index to go on at; local calls: the index of the subprogram
+  uint32_t cost = 0;    // fuel of taking it: 0 for forward jumps
+  uint64_t imm = 0;     // sign-extended immediate; the address of a map, map value, Subprogram or CallSite
+};
+static_assert(sizeof(LoweredInstruction) == 32);
+
+// A program's operations as the engines get them, function after function in the order of its subprograms.
+struct Code {
+  struct Range {
+    uint32_t begin = 0;
+    uint32_t end = 0;
+  };
+  std::vector<LoweredInstruction> instructions;
+  std::vector<Range> functions;
+
+  std::span<const LoweredInstruction> function(uint32_t index) const {
+    return std::span(instructions)
+        .subspan(functions[index].begin, functions[index].end - functions[index].begin);
+  }
 };
 
 // A function of a program. Its address is what a callback pointer is in the running program.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "vm/engine.hpp"
+#include "vm/optimize.hpp"
 #include "vm/stack_reach.hpp"
 
 namespace skep::vm {
@@ -20,6 +21,7 @@ Result<std::shared_ptr<Program>> Program::create(ProgramSpec spec, const Program
   // Moving vectors keeps their elements where the code points at them.
   program->lowered_ = std::move(*lowered);
   program->stack_reach_ = vm::stack_reach(program->lowered_.decoded);
+  program->optimized_ = optimize(program->lowered_, environment.passes);
   std::ranges::sort(program->spec_.lines, {}, &SourceLine::slot);
   return program;
 }

@@ -16,6 +16,7 @@
 #include "vm/fault.hpp"
 #include "vm/helper.hpp"
 #include "vm/lowering.hpp"
+#include "vm/pass.hpp"
 #include "vm/program_type.hpp"
 
 namespace skep::vm {
@@ -33,6 +34,7 @@ struct ProgramEnvironment {
   const HelperTable& helpers;
   const Engines& engines;
   uint32_t id = 0;
+  PassSet passes = PassSet::all();
 };
 
 // A program admitted for execution: immutable, shareable between threads. Its engines' code is made on first
@@ -48,8 +50,10 @@ class Program final : public maps::Object {
   const ProgramSpec& spec() const { return spec_; }
   const ProgramType& type() const { return *spec_.type; }
   std::span<const isa::Instruction> instructions() const { return lowered_.decoded; }
-  // As many as instructions(), index for index.
+  // The instructions with their references resolved: as many as instructions(), index for index.
   std::span<const LoweredInstruction> code() const { return lowered_.code; }
+  // What the engines execute: code() after the passes, function after function as subprograms().
+  const Code& optimized() const { return optimized_; }
   std::span<const Subprogram> subprograms() const { return lowered_.subprograms; }
   std::span<const std::shared_ptr<maps::Map>> maps() const { return lowered_.maps; }
   // Bytes of the stack, from its beginning, that a run of this program may write, itself or by helpers; not
@@ -79,6 +83,7 @@ class Program final : public maps::Object {
   uint32_t id_;
   Lowered lowered_;
   uint64_t stack_reach_ = 0;
+  Code optimized_;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<maps::Map>> bound_maps_;
   mutable std::array<std::atomic<const Executable*>, 4> ready_{};

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "vm/lowering.hpp"
+
+namespace skep::vm {
+
+// Which operations are jumped to, or begin a function: 1, else 0.
+std::vector<uint8_t> jump_targets(const Code& code);
+
+// Fills in every live_after.
+void find_live_registers(Code& code);
+
+// Takes out the operations whose mark is not 0 and leads jumps to them to what follows. What ends a function
+// has to stay.
+void remove_marked(Code& code, const std::vector<uint8_t>& marks);
+
+}  // namespace skep::vm

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "vm/lowering.hpp"
+#include "vm/pass.hpp"
+
+// The passes over a program's code that are no rules of the combining walk. All keep find_live_registers()'s
+// answer a superset of what is live.
+namespace skep::vm {
+
+void drop_zero_extensions(Code& code);
+// The rules that are on, in one walk.
+void combine(Code& code, PassSet passes);
+void make_selects(Code& code);
+void drop_dead_code(Code& code);
+
+}  // namespace skep::vm

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+#include "vm/passes/window.hpp"
+
+// Rules of the combining walk: each may rewrite operation n with the help of those before it in its block.
+// True: it did.
+namespace skep::vm {
+
+// r2 = r1; r2 ^= r3  ->  r2 = r1 ^ r3
+bool combine_copy(Window& window, uint32_t n);
+// r2 = r1; r2 += r3; r2 += 8  ->  r2 = r1 + r3 + 8
+bool combine_sum(Window& window, uint32_t n);
+// r2 = r1 + r3; r4 = *(r2 + 8)  ->  r4 = *(r1 + r3 + 8)
+bool combine_address(Window& window, uint32_t n);
+// r2 = r1 << 13; r1 >>= 51; r2 |= r1  ->  r2 = rotate(r1, 13)
+bool combine_rotate(Window& window, uint32_t n);
+// r1 = *(u16 *)(r2 + 0); r1 = be16 r1, and the same for stores
+bool combine_byte_swap(Window& window, uint32_t n);
+// r2 = r1; r2 &= 1; if r2 == 0 goto ...  ->  if !(r1 & 1) goto ...
+bool combine_test(Window& window, uint32_t n);
+
+}  // namespace skep::vm

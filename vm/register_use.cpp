@@ -1,0 +1,126 @@
+#include "vm/register_use.hpp"
+
+#include <array>
+
+namespace skep::vm {
+namespace {
+
+using isa::AluOp;
+using isa::AtomicOp;
+using isa::Direction;
+using isa::PacketMode;
+using isa::Source;
+
+enum Trait : uint16_t {
+  kReadsDst = 1,
+  kReadsSrc = 2,
+  kReadsIndex = 4,
+  kReadsScale = 8,  // a select's value
+  kWritesDst = 16,
+  kWritesSrc = 32,
+  kReadsR0 = 64,
+  kWritesR0 = 128,
+  kPure = 256,
+  kConditional = 512,
+  kReadsArguments = 1024,
+  kReadsAll = 2048,
+  kClobbersArguments = 4096,  // r1 to r5, and r0 gets the result
+  kEndsFlow = 8192,
+  kJumps = 16384,
+};
+
+constexpr uint16_t traits_of_alu(AluOp op, Source source) {
+  unsigned traits = kWritesDst | kPure;
+  const bool moves =
+      op == AluOp::kMov || op == AluOp::kMovsx8 || op == AluOp::kMovsx16 || op == AluOp::kMovsx32;
+  if (!moves) traits |= kReadsDst;
+  if (source == Source::kReg) traits |= kReadsSrc;
+  return static_cast<uint16_t>(traits);
+}
+
+constexpr uint16_t traits_of_atomic(AtomicOp op) {
+  unsigned traits = kReadsDst | kReadsSrc;
+  if (op == AtomicOp::kCmpxchg)
+    traits |= kReadsR0 | kWritesR0;
+  else if (isa::fetches(op))
+    traits |= kWritesSrc;
+  return static_cast<uint16_t>(traits);
+}
+
+constexpr uint16_t if_register(Source source, unsigned trait) {
+  return static_cast<uint16_t>(source == Source::kReg ? trait : 0U);
+}
+
+constexpr uint16_t traits_of_control(isa::Op op) {
+  using enum isa::Op;
+  if (op == kGoto || op == kGotol) return kEndsFlow | kJumps;
+  if (op == kMayGoto) return kConditional | kJumps;
+  if (op == kExit) return kReadsR0 | kEndsFlow;
+  // A function that is not verified may read whatever its caller left in a register.
+  if (op == kCallLocal) return kReadsAll | kClobbersArguments;
+  if (op == kCallReg) return kReadsDst | kReadsArguments | kClobbersArguments;
+  return kReadsArguments | kClobbersArguments;
+}
+
+constexpr auto kTraits = std::to_array<uint16_t>({
+#define SKEP_ALU(name, opcode, key, value, operation, width, source, ...) \
+  traits_of_alu(AluOp::k##operation, Source::k##source),
+#define SKEP_JUMP(name, opcode, condition, width, source, ...) \
+  static_cast<uint16_t>(kConditional | kJumps | kReadsDst | if_register(Source::k##source, kReadsSrc)),
+#define SKEP_LOAD(...) kReadsSrc | kWritesDst,
+#define SKEP_STORE(name, opcode, width, source, ...) \
+  static_cast<uint16_t>(kReadsDst | if_register(Source::k##source, kReadsSrc)),
+#define SKEP_ATOMIC(name, opcode, imm, operation, ...) traits_of_atomic(AtomicOp::k##operation),
+#define SKEP_ORDERED(name, opcode, imm, direction, ...) \
+  Direction::k##direction == Direction::kLoad ? kReadsSrc | kWritesDst : kReadsSrc | kReadsDst,
+#define SKEP_LDIMM(...) kWritesDst | kPure,
+#define SKEP_PACKET(name, opcode, mode, ...) \
+  static_cast<uint16_t>(kClobbersArguments | (PacketMode::k##mode == PacketMode::kInd ? kReadsSrc : 0)),
+#define SKEP_CONTROL(name, ...) traits_of_control(isa::Op::k##name),
+#include "isa/instructions.def"
+#define SKEP_ALU3(name, alu, width, source) \
+  static_cast<uint16_t>(kReadsSrc | kWritesDst | kPure | if_register(Source::k##source, kReadsIndex)),
+#define SKEP_ADDRESS(...) kReadsSrc | kReadsIndex | kWritesDst | kPure,
+#define SKEP_ROTATE(...) kReadsSrc | kWritesDst | kPure,
+#define SKEP_LOAD_INDEXED(...) kReadsSrc | kReadsIndex | kWritesDst,
+#define SKEP_LOAD_SWAPPED(...) kReadsSrc | kReadsIndex | kWritesDst,
+#define SKEP_STORE_INDEXED(name, width, source) \
+  static_cast<uint16_t>(kReadsDst | kReadsIndex | if_register(Source::k##source, kReadsSrc)),
+#define SKEP_STORE_SWAPPED(...) kReadsDst | kReadsIndex | kReadsSrc,
+#define SKEP_JUMP_CLEAR(name, width, source) \
+  static_cast<uint16_t>(kConditional | kJumps | kReadsDst | if_register(Source::k##source, kReadsSrc)),
+// Where the condition does not hold dst keeps its value.
+#define SKEP_SELECT(name, condition, width, source)                                  \
+  static_cast<uint16_t>(kReadsDst | kReadsIndex | kReadsScale | kWritesDst | kPure | \
+                        if_register(Source::k##source, kReadsSrc)),
+#include "vm/operations.def"
+});
+
+constexpr RegisterSet kArguments = 0x3e;
+constexpr RegisterSet kAllRegisters = 0x7ff;
+
+unsigned traits(Operation op) { return kTraits[static_cast<size_t>(op)]; }
+
+}  // namespace
+
+RegisterUse register_use(const LoweredInstruction& i) {
+  const unsigned t = traits(i.op);
+  RegisterUse use;
+  const auto when = [t](unsigned trait, RegisterSet set) { return (t & trait) != 0 ? set : RegisterSet{0}; };
+  use.reads = static_cast<RegisterSet>(
+      when(kReadsDst, register_set(i.dst)) | when(kReadsSrc, register_set(i.src)) |
+      when(kReadsIndex, register_set(i.index)) | when(kReadsScale, register_set(i.scale)) |
+      when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) | when(kReadsAll, kAllRegisters));
+  use.reads &= kAllRegisters;  // the register that reads as 0 is nobody's
+  use.writes = static_cast<RegisterSet>(
+      when(kWritesDst, register_set(i.dst)) | when(kWritesSrc, register_set(i.src)) |
+      when(kWritesR0, register_set(0)) | when(kClobbersArguments, kArguments | register_set(0)));
+  return use;
+}
+
+bool is_pure(Operation op) { return (traits(op) & kPure) != 0; }
+bool is_conditional_jump(Operation op) { return (traits(op) & kConditional) != 0; }
+bool ends_flow(Operation op) { return (traits(op) & kEndsFlow) != 0; }
+bool is_jump(Operation op) { return (traits(op) & kJumps) != 0; }
+
+}  // namespace skep::vm
