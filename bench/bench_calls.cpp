@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -33,19 +34,20 @@ std::string benchmark_name(const Question& question, const Execution& execution)
   return fmt::format("{}/{}", question.program, execution.name);
 }
 
-uint64_t run_once(const Program& program, const Question& question) {
+uint64_t run_once(Runner& runner, const Question& question) {
   std::array<uint64_t, 1> memory{question.operations};  // read by the tail calls alone
-  return run(program, std::as_writable_bytes(std::span(memory)));
+  return run(runner, std::as_writable_bytes(std::span(memory)));
 }
 
 void register_benchmark(const Question& question, const Execution& execution) {
-  const Program program = load(SKEP_BPF_DIR "/calls.bpf.o", question.program, execution);
+  const auto runner =
+      std::make_shared<Runner>(load(SKEP_BPF_DIR "/calls.bpf.o", question.program, execution));
   const std::string name = benchmark_name(question, execution);
-  if (const uint64_t got = run_once(program, question); got != question.result)
+  if (const uint64_t got = run_once(*runner, question); got != question.result)
     throw std::runtime_error(fmt::format("{}: {}, not {}", name, got, question.result));
-  benchmark::RegisterBenchmark(name.c_str(), [program, &question](benchmark::State& state) {
+  benchmark::RegisterBenchmark(name.c_str(), [runner, &question](benchmark::State& state) {
     while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(question.operations)))
-      benchmark::DoNotOptimize(run_once(program, question));
+      benchmark::DoNotOptimize(run_once(*runner, question));
   });
 }
 

@@ -28,8 +28,8 @@ struct Contestants {
   const SuiteProgram* suite = nullptr;
   std::vector<std::byte> memory;
   uint64_t checksum = 0;
-  uint64_t instructions = 0;      // executed in a run
-  std::vector<Program> programs;  // in the order of kExecutions
+  uint64_t instructions = 0;    // executed in a run
+  std::vector<Runner> runners;  // in the order of kExecutions
   std::optional<KernelProgram> kernel;
   std::string kernel_refusal;
 };
@@ -73,8 +73,8 @@ Contestants prepare(const SuiteProgram& suite, std::string_view cpu) {
   expect_equal(c, "count", count.r0, c.checksum);
   c.instructions = count.instructions;
   for (const Execution& execution : kExecutions) {
-    c.programs.push_back(load(object, suite.name, execution));
-    expect_equal(c, execution.name, run(c.programs.back(), c.memory), c.checksum);
+    c.runners.push_back(load(object, suite.name, execution));
+    expect_equal(c, execution.name, run(c.runners.back(), c.memory), c.checksum);
   }
   load_kernel(c, object);
   return c;
@@ -84,11 +84,10 @@ void register_benchmarks(Contestants& c) {
   benchmark::RegisterBenchmark(benchmark_name(c, "native").c_str(), [&c](benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(run_native(c));
   });
-  for (size_t n = 0; n < c.programs.size(); ++n) {
+  for (size_t n = 0; n < c.runners.size(); ++n) {
     benchmark::RegisterBenchmark(benchmark_name(c, kExecutions[n].name).c_str(),
                                  [&c, n](benchmark::State& state) {
-                                   for (auto _ : state)
-                                     benchmark::DoNotOptimize(run(c.programs[n], c.memory));
+                                   for (auto _ : state) benchmark::DoNotOptimize(run(c.runners[n], c.memory));
                                  });
   }
   if (!c.kernel) return;

@@ -20,8 +20,7 @@ T checked(Result<T> result) {
 }
 
 Loaded load_into_machine(const std::string& path, const std::string& name, const Execution& execution) {
-  Machine machine =
-      checked(Machine::create({.cpus = 1, .seed = 1, .engine = execution.engine, .mode = execution.mode}));
+  Machine machine = checked(Machine::create({.cpus = 1, .engine = execution.engine, .mode = execution.mode}));
   const Object object =
       checked(machine.open(path, {.type = {}, .program = name, .kernel_btf = {}, .name = {}}));
   if (auto done = object.load(); !done) throw std::runtime_error(done.error().message);
@@ -36,15 +35,8 @@ long command(const Machine& machine, int number, bpf_attr& attributes) {
 
 }  // namespace
 
-Program load(const std::string& object, const std::string& program, const Execution& execution) {
-  return load_into_machine(object, program, execution).program;
-}
-
-uint64_t run(const Program& program, std::span<std::byte> memory) {
-  const auto result = program.run_in_place(0, memory);
-  if (!result) throw std::runtime_error(result.error().message);
-  if (const auto& fault = result->fault) throw std::runtime_error(fault->message);
-  return result->return_value;
+Runner load(const std::string& object, const std::string& program, const Execution& execution) {
+  return checked(load_into_machine(object, program, execution).program.runner(0));
 }
 
 std::vector<isa::Encoded> instructions_of(const std::string& object, const std::string& program) {

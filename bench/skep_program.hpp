@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,16 @@ inline constexpr Execution kExecutions[] = {
     {"jit-checked", Engine::kJit, Mode::kChecked},
 };
 
-// Loads one program of an object into a machine of its own. Throws std::runtime_error: a benchmark can do
-// nothing about it.
-Program load(const std::string& object, const std::string& program, const Execution& execution);
+// Loads one program of an object into a machine of its own, to be run on its only CPU. Throws
+// std::runtime_error: a benchmark can do nothing about it.
+Runner load(const std::string& object, const std::string& program, const Execution& execution);
 
 // Runs it once over the memory and returns its r0. Throws for a fault.
-uint64_t run(const Program& program, std::span<std::byte> memory);
+inline uint64_t run(Runner& runner, std::span<std::byte> memory) {
+  const RunOutcome outcome = runner.run_in_place(memory);
+  if (outcome.faulted) throw std::runtime_error(runner.fault()->message);
+  return outcome.return_value;
+}
 
 // The program's instructions, its functions put together by libbpf.
 std::vector<isa::Encoded> instructions_of(const std::string& object, const std::string& program);

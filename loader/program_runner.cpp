@@ -35,6 +35,7 @@ size_t max_data_size(const vm::Program& program) {
 
 RunOutcome ProgramRunner::refuse_memory() {
   packet_.reset();
+  refused_ = true;
   runner_.refuse({.kind = vm::FaultKind::kBadCall, .program = &runner_.program()});
   return {0, true};
 }
@@ -56,13 +57,16 @@ Result<RunOutcome> ProgramRunner::run_packet(const RunInput& input) {
   if (!packet)
     return fail(packet.error().code, fmt::format("program '{}': {}", name_, packet.error().message));
   packet_ = *packet;
+  refused_ = false;
   const vm::RunResult result = runner_.run(*packet_);
   return RunOutcome{static_cast<uint32_t>(result.r0), result.faulted};
 }
 
 std::optional<Fault> ProgramRunner::fault() const {
   if (!runner_.cpu().stopped()) return std::nullopt;
-  return public_fault(runner_.cpu().fault());
+  Fault fault = public_fault(runner_.cpu().fault());
+  if (refused_) fault.message = fmt::format("program '{}': only raw programs run over plain memory", name_);
+  return fault;
 }
 
 }  // namespace skep::loader

@@ -39,6 +39,7 @@ class ProgramRunner {
   vm::Runner runner_;
   std::string_view name_;
   bool raw_;
+  bool refused_ = false;           // the last run: see refuse_memory()
   std::vector<std::byte> memory_;  // a raw program's, by run()
   std::optional<vm::PacketContext> packet_;
 };
