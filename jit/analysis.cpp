@@ -17,6 +17,7 @@ bool is_packet_load(Operation op) {
 
 void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
+  f.names |= kArguments;  // the helper reads what it likes
   f.calls_cpp = true;
   f.uses_cpu = true;
   if (vm::may_call_back(site)) f.has_frame = true;

@@ -11,6 +11,7 @@ namespace skep::jit {
 // Sets of BPF registers: bit n is rn.
 using RegisterSet = uint32_t;
 
+inline constexpr RegisterSet kArguments = 0b0000'0011'1110;    // r1 to r5
 inline constexpr RegisterSet kCalleeSaved = 0b0011'1100'0000;  // r6 to r9
 
 constexpr RegisterSet register_bit(unsigned reg) { return 1u << reg; }

@@ -30,6 +30,10 @@ __attribute__((noinline)) uint64_t misalignment(uint64_t, uint64_t, uint64_t, ui
   return (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) + 16) % 16;
 }
 
+__attribute__((noinline)) uint64_t sum(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, vm::Cpu&) {
+  return a + b + c + d + e;
+}
+
 class Entry : public testing::Test {
  protected:
   // In both modes, with r1 = 7 and r2 = 35.
@@ -46,12 +50,22 @@ class Entry : public testing::Test {
       EXPECT_EQ(pair_.cpu().stopped(), faults);
     }
   }
-  EnginePair pair_{{{.id = 1, .name = "misalignment", .function = misalignment}}};
+  EnginePair pair_{{{.id = 1, .name = "misalignment", .function = misalignment},
+                    {.id = 2, .name = "sum", .function = sum}}};
 };
 
 TEST_F(Entry, PassesTwoArguments) {
   expect_result("r0 = r1\nr0 += r2\nexit", 42);
   expect_result("r0 = 0\nexit", 0);
+}
+
+// Whatever the caller left in the registers of r3 to r5.
+TEST_F(Entry, CheckedHelpersSeeZeroInWhatTheProgramDoesNotSet) {
+  const auto program = pair_.load("call 2\nexit");
+  ASSERT_NE(program, nullptr);
+  pair_.run(*program, EngineKind::kInterpreter);
+  const vm::EntryFunction entry = program->executable(EngineKind::kJit, Mode::kChecked).entry();
+  EXPECT_EQ(enter_and_compare(7, 35, pair_.cpu(), entry), 42u);
 }
 
 TEST_F(Entry, PreservesWhatTheProgramChanges) {
