@@ -1,11 +1,10 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cstdio>
+#include <iterator>
 #include <map>
 #include <memory>
 
@@ -13,7 +12,6 @@
 #include "tools/bench/measure.hpp"
 #include "tools/bench/native_contestant.hpp"
 #include "tools/bench/output.hpp"
-#include "tools/bench/report_file.hpp"
 #include "tools/bench/skep_contestant.hpp"
 #include "tools/command.hpp"
 #include "tools/run_input.hpp"
@@ -33,7 +31,6 @@ struct BenchArguments {
   std::vector<Kind> engines;  // empty: all
   std::string native;
   MeasureOptions measure;
-  std::string report;
   std::string command_line;
   bool json = false;
 };
@@ -59,8 +56,7 @@ class Bench {
   explicit Bench(const BenchArguments& arguments) : arguments_(arguments) {}
 
   int execute() {
-    for (const auto step :
-         {&Bench::open_report, &Bench::list, &Bench::prepare, &Bench::compare, &Bench::time})
+    for (const auto step : {&Bench::list, &Bench::prepare, &Bench::compare, &Bench::time})
       if (auto done = (this->*step)(); !done) {
         report_error(done.error().message);
         return failure_status_;
@@ -69,15 +65,6 @@ class Bench {
   }
 
  private:
-  // Before anything is timed, so that nothing is timed in vain.
-  Result<void> open_report() {
-    if (arguments_.report.empty()) return {};
-    auto file = ReportFile::open(arguments_.report);
-    if (!file) return std::unexpected(file.error());
-    report_file_ = std::move(*file);
-    return {};
-  }
-
   Result<void> list() {
     const auto machine = Machine::create();
     if (!machine) return std::unexpected(machine.error());
@@ -244,17 +231,11 @@ class Bench {
     const BenchResult all = result();
     fmt::print("{}", arguments_.json ? bench_as_json(all) : bench_as_text(all));
     std::fflush(stdout);
-    if (report_file_)
-      if (auto written = report_file_->write(bench_as_html(all)); !written) {
-        report_error(written.error().message);
-        return kBadInput;
-      }
     return lacks_kernel_ && !arguments_.engines.empty() ? kRefusedOrFaulted : kDone;
   }
 
   const BenchArguments& arguments_;
   int failure_status_ = kBadInput;
-  std::optional<ReportFile> report_file_;
   std::vector<ProgramInfo> programs_;
   std::vector<Contest> contests_;
   std::vector<std::string> notes_;
@@ -323,7 +304,6 @@ void add_options(CLI::App& command, BenchArguments& a) {
       ->check(CLI::Range(0.0001, 3600.0))
       ->capture_default_str();
   command.add_flag("--json", a.json, "print one JSON object");
-  command.add_option("--report", a.report, "write an HTML page with plots, complete in one file");
   command.footer(kFooter);
 }
 

@@ -8,7 +8,5 @@ namespace skep::tools {
 
 std::string bench_as_text(const BenchResult& result);
 std::string bench_as_json(const BenchResult& result);
-// One HTML page, which is well-formed XML too, with everything it needs inside.
-std::string bench_as_html(const BenchResult& result);
 
 }  // namespace skep::tools

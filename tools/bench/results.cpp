@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace skep::tools {
 
@@ -43,27 +42,6 @@ std::string duration_text(double nanoseconds) {
 std::string ratio_text(double ratio) {
   if (ratio >= 99.95) return fmt::format("{:.0f}×", ratio);
   return ratio >= 9.995 ? fmt::format("{:.1f}×", ratio) : fmt::format("{:.2f}×", ratio);
-}
-
-std::string count_text(uint64_t count) {
-  std::string out = fmt::format("{}", count);
-  for (size_t at = out.size(); at > 3; at -= 3) out.insert(at - 3, "\u202f");  // a narrow space
-  return out;
-}
-
-std::optional<double> mean_ratio(const std::vector<ProgramResult>& programs, const std::string& engine,
-                                 const std::string& over) {
-  double sum = 0;
-  size_t count = 0;
-  for (const ProgramResult& program : programs) {
-    const EngineResult* one = program.find(engine);
-    const EngineResult* other = program.find(over);
-    if (!one || !other || one->nanoseconds.median <= 0 || other->nanoseconds.median <= 0) continue;
-    sum += std::log(one->nanoseconds.median / other->nanoseconds.median);
-    ++count;
-  }
-  if (count == 0) return std::nullopt;
-  return std::exp(sum / static_cast<double>(count));
 }
 
 }  // namespace skep::tools

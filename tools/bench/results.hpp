@@ -76,10 +76,5 @@ double relative_spread(const Spread& spread);
 // Numbers as a reader wants them: three digits that count, with their unit.
 std::string duration_text(double nanoseconds);
 std::string ratio_text(double ratio);
-std::string count_text(uint64_t count);  // 1 234 567
-
-// The geometric mean over the programs that have both of an engine's time and another's; nullopt: none has.
-std::optional<double> mean_ratio(const std::vector<ProgramResult>& programs, const std::string& engine,
-                                 const std::string& over);
 
 }  // namespace skep::tools
