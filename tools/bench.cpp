@@ -244,24 +244,19 @@ class Bench {
 };
 
 constexpr const char* kFooter =
-    "What is timed is one run of the program on one packet, or on its memory; with --pcap the mean over the\n"
-    "file's packets, run in order again and again.\n"
-    "  interp, jit   a call of the library's Program::run: it takes the CPU, puts a fresh copy of the packet "
-    "or\n"
-    "                memory in place, and runs\n"
+    "What is timed is one run of the program on one packet, or on its memory; with --pcap the mean over\n"
+    "the file's packets, run in order again and again.\n"
+    "  interp, jit   a run of the library's Runner, which keeps the CPU: a fresh copy of the packet or\n"
+    "                memory put in place, and the program\n"
     "  native        a fresh copy of the memory, and the call of the function\n"
-    "  kernel        what BPF_PROG_TEST_RUN says, in whole nanoseconds: the program alone, without set-up. "
-    "It\n"
-    "                repeats a packet, as the run before left it, before it goes on to the next. Loading "
-    "needs\n"
-    "                root; maps of the object are not pinned, and nothing is attached\n"
-    "Times are of the thread's CPU, the kernel's of its clock. Maps keep what runs leave in them: state is "
-    "warm.\n"
-    "Before anything is timed each input is run once in every engine; return values and memory have to "
-    "agree.\n"
-    "Exit status: 0 done; 1 engines disagree, the program was refused or faulted, or the kernel was asked "
-    "for\n"
-    "with --engines and cannot run it; 2 bad usage or bad input.";
+    "  kernel        what BPF_PROG_TEST_RUN says, in whole nanoseconds: the program alone, no set-up. It\n"
+    "                repeats a packet, as the run before left it, before it goes on to the next. Loading\n"
+    "                needs root; maps of the object are not pinned, and nothing is attached\n"
+    "Times are of the thread's CPU, the kernel's of its clock. Maps keep what runs leave in them: state is\n"
+    "warm. Before anything is timed each input is run once in every engine; return values and memory have\n"
+    "to agree.\n"
+    "Exit status: 0 done; 1 engines disagree, the program was refused or faulted, or the kernel was asked\n"
+    "for with --engines and cannot run it; 2 bad usage or bad input.";
 
 void add_input_options(CLI::App& command, BenchArguments& a) {
   auto* pcap = command.add_option("--pcap", a.input.pcap, "run on the packets of a pcap or pcapng file");

@@ -59,11 +59,17 @@ Result<Observation> SkepContestant::observe(const Packet& input) {
 }
 
 Result<double> SkepContestant::time(std::span<const Packet> inputs, uint64_t passes) {
+  auto runner = program_.runner(kCpu);
+  if (!runner) return std::unexpected(runner.error());
   const uint64_t start = thread_nanoseconds();
   for (uint64_t pass = 0; pass < passes; ++pass)
-    for (const Packet& input : inputs)
-      if (auto result = run(program_, input_of(input, false)); !result)
-        return std::unexpected(result.error());
+    for (const Packet& input : inputs) {
+      const auto outcome = runner->run(input_of(input, false));
+      if (!outcome) return std::unexpected(outcome.error());
+      if (!outcome->faulted) continue;
+      const auto fault = runner->fault();
+      return fail(ECANCELED, fault ? fault->message : "the program faulted");
+    }
   return static_cast<double>(thread_nanoseconds() - start);
 }
 
