@@ -27,6 +27,11 @@ std::string map_type_name(uint32_t type) {
   return name ? name : fmt::format("type {}", type);
 }
 
+bool can_run(uint32_t type) {
+  const vm::ProgramType* row = vm::find_program_type(type);
+  return row && row->context != vm::ContextKind::kNone;
+}
+
 // Where a global variable lies in the initial value of the map that holds its section.
 struct VariablePlace {
   bpf_map* map = nullptr;
@@ -66,13 +71,14 @@ std::vector<ProgramInfo> Object::programs() const {
   std::vector<ProgramInfo> out;
   if (!state_->object) {
     const std::string type = state_->options.type.empty() ? "raw" : state_->options.type;
-    out.push_back({kBareProgram, type, "", state_->bare.size()});
+    const vm::ProgramType* row = vm::find_program_type(std::string_view(type));
+    out.push_back({kBareProgram, type, "", state_->bare.size(), row && can_run(row->id)});
     return out;
   }
   bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, state_->object.get())
-      out.push_back({bpf_program__name(program), type_name(bpf_program__type(program)),
-                     bpf_program__section_name(program), bpf_program__insn_cnt(program)});
+  bpf_object__for_each_program(program, state_->object.get()) out.push_back(
+      {bpf_program__name(program), type_name(bpf_program__type(program)), bpf_program__section_name(program),
+       bpf_program__insn_cnt(program), can_run(bpf_program__type(program))});
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <ctime>
 
 #include "isa/disassemble.hpp"
 #include "loader/object_state.hpp"
@@ -15,6 +16,12 @@ namespace {
 constexpr int kNotSupported = 524;  // the kernel's ENOTSUPP, which <errno.h> lacks
 
 std::unexpected<Error> busy(unsigned cpu) { return fail(EBUSY, fmt::format("a Runner holds CPU {}", cpu)); }
+
+uint64_t thread_nanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
 
 // What a map, a function or a place in global data is called.
 std::string reference_name(const vm::Program& program, const isa::Instruction& instruction,
@@ -43,6 +50,17 @@ std::string_view Program::verdict_name(uint64_t return_value) const {
 }
 
 size_t Program::max_data_size() const { return loader::max_data_size(*program_); }
+
+size_t Program::instructions() const { return program_->spec().instructions.size(); }
+
+Compilation Program::compile() const {
+  const vm::MachineOptions& options = object_->machine->options();
+  const vm::Engine& engine = object_->machine->engines().get(options.engine);
+  const uint64_t start = thread_nanoseconds();
+  const std::unique_ptr<vm::Executable> code = engine.prepare(*program_, options.mode);
+  const uint64_t end = thread_nanoseconds();
+  return {end - start, code->machine_code().size()};
+}
 
 Result<vm::Cpu*> Program::find_cpu(unsigned cpu) const {
   vm::Machine& machine = *object_->machine;

@@ -17,6 +17,8 @@ inline constexpr int kBadInput = 2;
 void add_run_command(CLI::App& app, int& status);
 void add_disasm_command(CLI::App& app, int& status);
 void add_list_command(CLI::App& app, int& status);
+// `command_line` is what a report says that it was made with.
+void add_bench_command(CLI::App& app, const std::string& command_line, int& status);
 
 // One line on stderr, after "skep: ".
 void report_error(const std::string& message);

@@ -150,6 +150,12 @@ class Runner {
   std::unique_ptr<State> state_;
 };
 
+// What making a program ready for an engine costs.
+struct Compilation {
+  uint64_t nanoseconds = 0;  // of the calling thread's CPU time, from decoded instructions to runnable code
+  size_t code_bytes = 0;     // of machine code; 0: the engine makes none
+};
+
 // A loaded program. Thread-safe: it may run on several CPUs at once; runs on one CPU take turns.
 class Program {
  public:
@@ -159,6 +165,8 @@ class Program {
   std::string_view verdict_name(uint64_t return_value) const;
   // The longest data that run() takes, in bytes.
   size_t max_data_size() const;
+  // How many instructions it has, those of its functions included, in 8-byte slots as the kernel counts them.
+  size_t instructions() const;
 
   // Runs once on a CPU. A fault is part of the result; errors are EINVAL: no such CPU, or data that this type
   // of program is not run on (as BPF_PROG_TEST_RUN refuses it); ENOTSUPP (524): skep does not run this type;
@@ -171,6 +179,9 @@ class Program {
   // does not wait for another Runner: EBUSY, as for every other way to run on this CPU from then on
   // (BPF_PROG_TEST_RUN too). Errors otherwise as run().
   Result<Runner> runner(unsigned cpu) const;
+
+  // Makes the code of the machine's engine and mode once more, from the start, and discards it.
+  Compilation compile() const;
 
   // With machine_code: makes the JIT's code and lists it beside each instruction.
   std::vector<ListedInstruction> listing(bool machine_code) const;
@@ -245,6 +256,7 @@ struct ProgramInfo {
   std::string type;
   std::string section;
   size_t instructions = 0;
+  bool can_run = false;  // whether skep runs programs of this type
 };
 struct MapInfo {
   std::string name;

@@ -160,7 +160,7 @@ TEST(Disasm, ShowsSourceLinesAndMachineCode) {
 }
 
 TEST(Help, IsThereForEverySubcommand) {
-  for (const char* command : {"run", "disasm", "list"}) {
+  for (const char* command : {"run", "bench", "disasm", "list"}) {
     const CommandResult result = skep({command, "--help"});
     EXPECT_EQ(result.status, 0);
     EXPECT_NE(result.out.find("OBJ"), std::string::npos);

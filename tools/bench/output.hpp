@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "tools/bench/results.hpp"
+
+namespace skep::tools {
+
+std::string bench_as_text(const BenchResult& result);
+std::string bench_as_json(const BenchResult& result);
+
+}  // namespace skep::tools
