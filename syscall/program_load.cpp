@@ -144,7 +144,8 @@ Result<std::shared_ptr<ProgramObject>> create(Call& call, vm::ProgramSpec spec) 
 
   auto object = std::make_shared<ProgramObject>();
   object->id = call.objects.next_id(Kind::kProgram);
-  const vm::ProgramEnvironment environment{call.machine.helpers(), call.machine.engines(), object->id};
+  const vm::ProgramEnvironment environment{call.machine.helpers(), call.machine.engines(), object->id,
+                                           call.machine.options().passes};
   auto program = vm::Program::create(std::move(spec), environment, Maps(call));
   if (!program) {
     call.objects.take_back(Kind::kProgram, object->id);

@@ -29,6 +29,7 @@ struct MachineOptions {
   EngineKind engine = EngineKind::kJit;
   Mode mode = Mode::kChecked;
   uint64_t fuel = kDefaultFuel;  // per run
+  PassSet passes = PassSet::all();
 };
 
 // The task that programs believe to run in.

@@ -34,7 +34,8 @@ EnginePair::EnginePair(std::vector<vm::HelperRow> helpers, const JitOptions& opt
   set_memory(std::vector<std::byte>(64));
 }
 
-std::shared_ptr<vm::Program> EnginePair::load(std::span<const isa::Instruction> instructions) {
+std::shared_ptr<vm::Program> EnginePair::load(std::span<const isa::Instruction> instructions,
+                                              vm::PassSet passes) {
   vm::ProgramSpec spec;
   spec.type = vm::find_program_type(vm::kProgTypeRaw);
   spec.instructions = isa::encode(instructions);
@@ -42,7 +43,8 @@ std::shared_ptr<vm::Program> EnginePair::load(std::span<const isa::Instruction> 
     return maps_.at(static_cast<size_t>(value));
   };
   auto program = vm::Program::create(
-      std::move(spec), {.helpers = machine_->helpers(), .engines = machine_->engines()}, resolve);
+      std::move(spec), {.helpers = machine_->helpers(), .engines = machine_->engines(), .passes = passes},
+      resolve);
   if (!program) {
     ADD_FAILURE() << program.error().message << "\n" << text_of(instructions);
     return nullptr;
@@ -50,13 +52,13 @@ std::shared_ptr<vm::Program> EnginePair::load(std::span<const isa::Instruction> 
   return *program;
 }
 
-std::shared_ptr<vm::Program> EnginePair::load(std::string_view text) {
+std::shared_ptr<vm::Program> EnginePair::load(std::string_view text, vm::PassSet passes) {
   const auto instructions = isa::assemble(text);
   if (!instructions) {
     ADD_FAILURE() << "line " << instructions.error().line << ": " << instructions.error().message;
     return nullptr;
   }
-  return load(*instructions);
+  return load(*instructions, passes);
 }
 
 int EnginePair::add_map(const maps::MapSpec& spec) {

@@ -48,8 +48,9 @@ class EnginePair {
   explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {});
 
   // Fails the test where the program is refused.
-  std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions);
-  std::shared_ptr<vm::Program> load(std::string_view text);
+  std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions,
+                                    vm::PassSet passes = vm::PassSet::all());
+  std::shared_ptr<vm::Program> load(std::string_view text, vm::PassSet passes = vm::PassSet::all());
   // A map that programs name by the number returned (map_by_fd(N)).
   int add_map(const maps::MapSpec& spec);
   maps::Map& map(int number) { return *maps_[static_cast<size_t>(number)]; }
