@@ -1,6 +1,7 @@
 #include "skep/machine.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <skep/bpf.h>
 #include <sys/stat.h>
 
@@ -30,6 +31,17 @@ vm::MachineOptions internal_options(const MachineOptions& options) {
           .fuel = options.fuel};
 }
 
+Result<vm::PassSet> passes_of(const MachineOptions& options) {
+  vm::PassSet passes = vm::PassSet::all();
+  for (const std::string& name : options.without_passes) {
+    const auto pass = vm::find_pass(name);
+    if (!pass)
+      return fail(EINVAL, fmt::format("no pass '{}': there are {}", name, fmt::join(pass_names(), ", ")));
+    passes = passes.without(*pass);
+  }
+  return passes;
+}
+
 Result<std::vector<std::byte>> read_file(const std::string& path) {
   struct stat status{};
   if (stat(path.c_str(), &status) != 0) return fail(errno, fmt::format("{}: {}", path, std::strerror(errno)));
@@ -47,12 +59,22 @@ Result<std::vector<std::byte>> read_file(const std::string& path) {
 }  // namespace
 
 Result<Machine> Machine::create(const MachineOptions& options) try {
-  auto machine = vm::Machine::create(internal_options(options), helpers::builtin_helpers(),
-                                     vm::make_interpreter(), jit::make_jit());
+  const auto passes = passes_of(options);
+  if (!passes) return std::unexpected(passes.error());
+  vm::MachineOptions internal = internal_options(options);
+  internal.passes = *passes;
+  auto machine =
+      vm::Machine::create(internal, helpers::builtin_helpers(), vm::make_interpreter(), jit::make_jit());
   if (!machine) return std::unexpected(machine.error());
   return Machine(std::move(*machine));
 } catch (const std::bad_alloc&) {
   return fail(ENOMEM, "not enough memory for the machine");
+}
+
+std::vector<std::string> pass_names() {
+  std::vector<std::string> names;
+  for (const vm::PassRow& row : vm::kPasses) names.emplace_back(row.name);
+  return names;
 }
 
 unsigned Machine::cpus() const { return machine_->cpus(); }

@@ -273,8 +273,14 @@ void add_options(CLI::App& command, RunArguments& a) {
   command.add_flag("--dump-maps", a.dump_maps, "show what the program left in its maps");
   command.add_option("--seed", a.machine.seed,
                      "fix clock, random numbers and hash seeds: equal runs, equal results");
-  command.add_option("--fuel", a.machine.fuel, "about how many instructions a run may execute")
+  command
+      .add_option("--fuel", a.machine.fuel, "about how many instructions a run may execute in checked mode")
       ->capture_default_str();
+  command
+      .add_option("--without-pass", a.machine.without_passes,
+                  "leave an optimisation out, to find the one a wrong result comes from; may be repeated")
+      ->check(CLI::IsMember(pass_names()))
+      ->allow_extra_args(false);
   command.add_flag("--keep-going", a.keep_going, "go on with the next packet after a fault");
   command.add_flag("--json", a.json, "print one JSON object, maps included");
 }

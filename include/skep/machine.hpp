@@ -57,7 +57,11 @@ struct MachineOptions {
   std::optional<uint64_t> seed = std::nullopt;
   Engine engine = Engine::kJit;
   Mode mode = Mode::kChecked;
-  uint64_t fuel = 1'000'000'000;  // per run, about the number of instructions it may execute
+  // Per run, about the number of instructions it may execute. In verified mode, where programs end by
+  // themselves, only callbacks and tail calls count.
+  uint64_t fuel = 1'000'000'000;
+  // Optimisations to leave out, by name (see pass_names()), to find the one that a wrong result comes from.
+  std::vector<std::string> without_passes = {};
 };
 
 // Why a run ended early.
@@ -325,7 +329,7 @@ using Helper = std::function<uint64_t(std::span<const uint64_t, 5> arguments, He
 // loaded.
 class Machine {
  public:
-  // EINVAL: a number of CPUs out of range. ENOMEM.
+  // EINVAL: a number of CPUs out of range, or an unknown pass. ENOMEM.
   static Result<Machine> create(const MachineOptions& options = {});
 
   unsigned cpus() const;
@@ -356,6 +360,9 @@ class Machine {
   explicit Machine(std::shared_ptr<vm::Machine> machine) : machine_(std::move(machine)) {}
   std::shared_ptr<vm::Machine> machine_;
 };
+
+// The names of the optimisations that MachineOptions::without_passes may leave out.
+std::vector<std::string> pass_names();
 
 // Registered names of program types, for messages and options.
 std::vector<std::string> program_type_names();

@@ -172,5 +172,10 @@ TEST(BadUsage, UnknownOptionsAndSubcommands) {
   expect_error(skep({"run", "x.o", "--repeat", "0"}), 2, {"--repeat"});
 }
 
+TEST(BadUsage, NoSuchPass) {
+  expect_error(skep({"run", object("flow_counter.bpf.o"), "--data", kPacket, "--without-pass", "warp"}), 2,
+               {"--without-pass", "warp", "dead-code"});
+}
+
 }  // namespace
 }  // namespace skep::test

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "skep/machine.hpp"
 #include "tests/cli/command_runner.hpp"
 
 namespace skep::test {
@@ -191,6 +192,13 @@ TEST(Conformance, RefusesWhatIsNoProgram) {
   const CommandResult fault = conformance({"aa"}, "71 10 01 00 00 00 00 00 95 00 00 00 00 00 00 00");
   EXPECT_EQ(fault.status, 1);
   EXPECT_NE(fault.err.find("memory fault at pc 0"), std::string::npos);
+}
+
+TEST(Run, PassesChangeNothing) {
+  std::vector<std::string> arguments{object("flow_counter.bpf.o"), "--pcap", sample_traffic()};
+  const json all = without_engine_and_time(run_json(arguments));
+  for (const std::string& pass : pass_names()) arguments.insert(arguments.end(), {"--without-pass", pass});
+  EXPECT_EQ(without_engine_and_time(run_json(arguments)), all);
 }
 
 }  // namespace

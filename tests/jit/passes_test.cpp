@@ -125,12 +125,12 @@ INSTANTIATE_TEST_SUITE_P(Passes, Shapes, testing::ValuesIn(kShapes),
 TEST(Passes, ZeroExtensionsOfZeroExtendedValuesGo) {
   EnginePair pair;
   const char* text = "r0 = *(u32 *)(r1 + 0)\nagain:\nw0 += 1\nw0 = w0\nif r0 < 9 goto again\nexit";
-  EXPECT_EQ(
-      pair.load(text, PassSet::all().without(vm::Pass::kZeroExtension))->optimized().instructions.size(), 5u);
-  EXPECT_EQ(pair.load(text)->optimized().instructions.size(), 4u);
+  const PassSet alone = PassSet::none().with(vm::Pass::kZeroExtension);
+  EXPECT_EQ(pair.load(text, PassSet::none())->optimized().instructions.size(), 5u);
+  EXPECT_EQ(pair.load(text, alone)->optimized().instructions.size(), 4u);
   // What comes in by the other way round the loop is not known.
   const char* wide = "r0 = *(u64 *)(r1 + 0)\nagain:\nw0 = w0\nr0 += 1\nif r0 < 9 goto again\nexit";
-  EXPECT_EQ(pair.load(wide)->optimized().instructions.size(), 5u);
+  EXPECT_EQ(pair.load(wide, alone)->optimized().instructions.size(), 5u);
 }
 
 TEST(Passes, WhatNobodyReadsGoes) {
