@@ -2,80 +2,33 @@
 
 #include <gtest/gtest.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <ostream>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
-#include "isa/instruction.hpp"
-#include "jit/jit.hpp"
-#include "maps/map.hpp"
-#include "vm/machine.hpp"
-#include "vm/program.hpp"
-#include "vm/run.hpp"
+#include "fuzz/raw_machine.hpp"
 
 namespace skep::jit {
 
-// All that a run leaves behind.
-struct Outcome {
-  uint64_t r0 = 0;
-  bool faulted = false;
-  vm::FaultKind kind = vm::FaultKind::kNone;
-  bool write = false;
-  uint32_t slot = 0;
-  const vm::Program* program = nullptr;
-  uint64_t address = 0;
-  uint64_t size = 0;
-  std::string helper;
-  int64_t fuel = 0;
-  uint32_t tail_calls = 0;
-  std::vector<std::byte> memory;
-  std::vector<std::byte> stack;
+using fuzz::Outcome;
+using fuzz::text_of;
 
-  friend bool operator==(const Outcome&, const Outcome&) = default;
-};
-std::ostream& operator<<(std::ostream& out, const Outcome& outcome);
-
-// A machine whose raw programs run on both engines from one state: the same CPU, the same memory.
-class EnginePair {
+// A machine for raw programs that fails the test where something is refused or its engines differ.
+class EnginePair : public fuzz::RawMachine {
  public:
-  static constexpr uint64_t kFuel = 100'000;
+  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {})
+      : RawMachine(helpers, options) {}
 
-  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {});
-
-  // Fails the test where the program is refused.
   std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions,
                                     vm::PassSet passes = vm::PassSet::all());
   std::shared_ptr<vm::Program> load(std::string_view text, vm::PassSet passes = vm::PassSet::all());
-  // A map that programs name by the number returned (map_by_fd(N)).
-  int add_map(const maps::MapSpec& spec);
-  maps::Map& map(int number) { return *maps_[static_cast<size_t>(number)]; }
 
-  // What raw programs get; every run begins with these bytes.
-  void set_memory(std::vector<std::byte> bytes);
-  std::span<std::byte> memory() { return memory_; }
-
-  Outcome run(const vm::Program& program, vm::EngineKind engine, vm::Mode mode = vm::Mode::kChecked,
-              uint64_t fuel = kFuel);
   // Runs on both engines, expects that nothing differs, and returns what came out.
   Outcome run_both(const vm::Program& program, vm::Mode mode = vm::Mode::kChecked, uint64_t fuel = kFuel);
   Outcome run_both(std::string_view text, vm::Mode mode = vm::Mode::kChecked, uint64_t fuel = kFuel);
-
-  vm::Machine& machine() { return *machine_; }
-  vm::Cpu& cpu() { return machine_->cpu(0); }
-
- private:
-  std::unique_ptr<vm::Machine> machine_;
-  std::vector<std::shared_ptr<maps::Map>> maps_;
-  std::vector<std::byte> initial_;
-  std::vector<std::byte> memory_;
 };
-
-std::string text_of(std::span<const isa::Instruction> program);
 
 inline constexpr vm::Mode kModes[] = {vm::Mode::kVerified, vm::Mode::kChecked};
 

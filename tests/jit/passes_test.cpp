@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine_pair.hpp"
-#include "random_program.hpp"
+#include "fuzz/generated_program.hpp"
 #include "vm/pass.hpp"
 #include "vm/random.hpp"
 
@@ -158,7 +158,7 @@ TEST(Passes, RandomProgramsDoTheSame) {
   const std::vector<PassSet> sets = pass_sets();
   for (uint64_t seed = 500'000; seed < 500'500; ++seed) {
     SCOPED_TRACE(seed);
-    const auto instructions = random_program(seed, {});
+    const auto instructions = fuzz::generated_program(seed, {});
     const Outcome expected = without_program(pair.run(*pair.load(instructions, PassSet::none()),
                                                       vm::EngineKind::kInterpreter, Mode::kChecked, 2000));
     for (const PassSet passes : {sets.front(), sets[1 + seed % (sets.size() - 1)]})

@@ -1,4 +1,4 @@
-#include "random_program.hpp"
+#include "fuzz/generated_program.hpp"
 
 #include <gtest/gtest.h>
 
@@ -48,7 +48,7 @@ std::vector<std::byte> random_bytes(uint64_t seed, size_t size) {
 
 // How the runs ended, to see that the programs are worth running.
 std::map<FaultKind, unsigned> compare(uint64_t first, uint64_t count, const JitOptions& jit,
-                                      RandomProgramOptions options) {
+                                      fuzz::GeneratorOptions options) {
   EnginePair pair(helpers(), jit);
   options.plain_helper = kMix;
   options.callback_helper = kCallTwice;
@@ -56,7 +56,7 @@ std::map<FaultKind, unsigned> compare(uint64_t first, uint64_t count, const JitO
   std::map<FaultKind, unsigned> ends;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(seed);
-    const auto program = pair.load(random_program(seed, options));
+    const auto program = pair.load(fuzz::generated_program(seed, options));
     if (!program) break;
     ++ends[pair.run_both(*program, Mode::kChecked, 2000).kind];
     if (testing::Test::HasFailure()) break;
@@ -82,16 +82,16 @@ TEST(RandomPrograms, EnginesAgreeWithoutBmi2) {
 // Verified mode is for programs that do not fault: a checked run tells which those are.
 TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
   EnginePair pair(helpers());
-  const RandomProgramOptions options{.functions = 5,
-                                     .memory_size = 256,
-                                     .plain_helper = kMix,
-                                     .callback_helper = kCallTwice,
-                                     .initialised = true};
+  const fuzz::GeneratorOptions options{.functions = 5,
+                                       .memory_size = 256,
+                                       .plain_helper = kMix,
+                                       .callback_helper = kCallTwice,
+                                       .initialised = true};
   pair.set_memory(random_bytes(5, options.memory_size));
   unsigned verified = 0;
   for (uint64_t seed = 300'000; seed < 304'000; ++seed) {
     SCOPED_TRACE(seed);
-    const auto program = pair.load(random_program(seed, options));
+    const auto program = pair.load(fuzz::generated_program(seed, options));
     if (!program || pair.run_both(*program, Mode::kChecked, 2000).faulted) continue;
     pair.run_both(*program, Mode::kVerified);
     ++verified;
@@ -101,8 +101,8 @@ TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
 }
 
 TEST(RandomPrograms, OneSeedGivesOneProgram) {
-  EXPECT_EQ(random_program(7, {}), random_program(7, {}));
-  EXPECT_NE(random_program(7, {}), random_program(8, {}));
+  EXPECT_EQ(fuzz::generated_program(7, {}), fuzz::generated_program(7, {}));
+  EXPECT_NE(fuzz::generated_program(7, {}), fuzz::generated_program(8, {}));
 }
 
 }  // namespace
