@@ -7,11 +7,13 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "tools/bench/kernel_contestant.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/native_contestant.hpp"
 #include "tools/bench/output.hpp"
+#include "tools/bench/report_file.hpp"
 #include "tools/bench/skep_contestant.hpp"
 #include "tools/command.hpp"
 #include "tools/run_input.hpp"
@@ -32,6 +34,7 @@ struct BenchArguments {
   std::string native;
   MeasureOptions measure;
   std::string command_line;
+  std::string report;  // empty: none
   bool json = false;
 };
 
@@ -56,7 +59,8 @@ class Bench {
   explicit Bench(const BenchArguments& arguments) : arguments_(arguments) {}
 
   int execute() {
-    for (const auto step : {&Bench::list, &Bench::prepare, &Bench::compare, &Bench::time})
+    for (const auto step : {&Bench::create_report, &Bench::list, &Bench::prepare, &Bench::compare,
+                            &Bench::time, &Bench::write_report})
       if (auto done = (this->*step)(); !done) {
         report_error(done.error().message);
         return failure_status_;
@@ -65,6 +69,15 @@ class Bench {
   }
 
  private:
+  // Before anything is timed: what could not be written would be lost.
+  Result<void> create_report() {
+    if (arguments_.report.empty()) return {};
+    auto file = ReportFile::create(arguments_.report);
+    if (!file) return std::unexpected(file.error());
+    report_file_.emplace(std::move(*file));
+    return {};
+  }
+
   Result<void> list() {
     const auto machine = Machine::create();
     if (!machine) return std::unexpected(machine.error());
@@ -227,6 +240,11 @@ class Bench {
           "cmake --preset release to measure");
   }
 
+  Result<void> write_report() {
+    failure_status_ = kBadInput;
+    return report_file_ ? report_file_->commit(bench_as_html(result())) : Result<void>{};
+  }
+
   int report() {
     const BenchResult all = result();
     fmt::print("{}", arguments_.json ? bench_as_json(all) : bench_as_text(all));
@@ -240,6 +258,7 @@ class Bench {
   std::vector<Contest> contests_;
   std::vector<std::string> notes_;
   Spread calibration_;
+  std::optional<ReportFile> report_file_;
   bool lacks_kernel_ = false;
 };
 
@@ -299,6 +318,8 @@ void add_options(CLI::App& command, BenchArguments& a) {
       ->check(CLI::Range(0.0001, 3600.0))
       ->capture_default_str();
   command.add_flag("--json", a.json, "print one JSON object");
+  command.add_option("--report", a.report,
+                     "write the results, with plots, to a file: one HTML page that needs nothing else");
   command.footer(kFooter);
 }
 

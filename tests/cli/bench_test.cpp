@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/command_runner.hpp"
+#include "tests/kernel_access.hpp"
 
 namespace skep::test {
 namespace {
@@ -12,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 const std::string kMemory = "0001f203f4f5f6f7";
+const std::string kFrame = std::string(24, 'f') + "9999" + std::string(100, '0');  // of no known type
 
 CommandResult bench(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "bench");
@@ -110,13 +115,72 @@ TEST(Bench, KernelThatCannotIsNoErrorUnlessAskedFor) {
 }
 
 TEST(Bench, KernelAgrees) {
-  const CommandResult result = bench(
-      {object("flow_counter.bpf.o"), "--pcap", sample_traffic(), "--engines", "interp,jit,kernel", "--json"});
-  if (result.err.find("not timed in the kernel") != std::string::npos) GTEST_SKIP() << result.err;
+  if (!kernel_allows_bpf()) GTEST_SKIP() << "bpf(2): " << std::strerror(errno);
+  const CommandResult result =
+      bench({object("flow_counter.bpf.o"), "--data", kFrame, "--engines", "interp,jit,kernel", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const json out = json::parse(result.out, nullptr, false);
   ASSERT_EQ(out["programs"][0]["engines"].size(), 3U);
   EXPECT_EQ(out["programs"][0]["engines"][2]["engine"], "kernel");
+}
+
+// The sample that is there for every engine.
+TEST(Bench, FlowSamplerInEveryEngine) {
+  std::vector<std::string> arguments{object("flow_sampler.bpf.o"),
+                                     "--data",
+                                     kFrame,
+                                     "--native",
+                                     std::string(SKEP_SAMPLE_NATIVE) + ":flow_sampler",
+                                     "--json"};
+  if (!kernel_allows_bpf()) arguments.insert(arguments.end(), {"--engines", "interp,jit"});
+  const CommandResult result = bench(arguments);
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json out = json::parse(result.out, nullptr, false);
+  EXPECT_EQ(out["programs"][0]["engines"].size(), kernel_allows_bpf() ? 4U : 3U) << result.err;
+}
+
+TEST(Bench, ReportIsOnePageThatNeedsNothingElse) {
+  const std::string path = write_file("report.html", "the last one");
+  const CommandResult result =
+      bench_checksum({"--engines", "interp,jit", "--native", native("right"), "--report", path});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("native"), std::string::npos) << "the text comes too";
+  const std::string page = read_text(path);
+  EXPECT_TRUE(page.starts_with("<!DOCTYPE html>")) << page.substr(0, 100);
+  EXPECT_TRUE(page.ends_with("</html>\n"));
+  for (const char* word :
+       {"checksum · raw", "class=\"interp\"", "class=\"jit\"", "class=\"native\"", "Time of a run",
+        "Time of an instruction", "Machine code", "Compiling", "fewer than 5 rounds", "--report"})
+    EXPECT_NE(page.find(word), std::string::npos) << word;
+  for (const char* word : {"<script", "http:", "https:", "src=", "@import", "url("})
+    EXPECT_EQ(page.find(word), std::string::npos) << word;
+}
+
+TEST(Bench, NamesInAReportAreText) {
+  const std::string page = scratch_path("names.html");
+  const std::string named = write_file("a<b>&c.o", read_text(object("raw_checksum.bpf.o")));
+  ASSERT_EQ(bench({named, "--data", kMemory, "--engines", "jit", "--report", page}).status, 0);
+  EXPECT_NE(read_text(page).find("a&lt;b&gt;&amp;c.o"), std::string::npos);
+  EXPECT_EQ(read_text(page).find("a<b>"), std::string::npos);
+}
+
+TEST(Bench, ReportThatCannotBeWrittenIsSaidFirst) {
+  expect_error(bench_checksum({"--engines", "jit", "--report", "/no/such/report.html"}), 2,
+               {"/no/such/report.html", "No such file"});
+  expect_error(bench_checksum({"--engines", "jit", "--report", "/dev/null"}), 2, {"/dev/null", "ordinary"});
+}
+
+TEST(Bench, AReportThatIsNotMadeLeavesTheLastOne) {
+  const std::string path = write_file("kept.html", "the last one");
+  const auto files = [&] {
+    return std::ranges::distance(
+        std::filesystem::directory_iterator(std::filesystem::path(path).parent_path()));
+  };
+  const auto before = files();
+  EXPECT_EQ(bench_checksum({"--engines", "jit", "--native", native("wrong_value"), "--report", path}).status,
+            1);
+  EXPECT_EQ(read_text(path), "the last one");
+  EXPECT_EQ(files(), before) << "nothing is left behind";
 }
 
 TEST(Bench, BadInput) {

@@ -22,6 +22,7 @@ skep_legacy_object(legacy_between.bpf.o refused_maps.bpf.c -DBETWEEN_MAPS)
 skep_legacy_object(legacy_none.bpf.o refused_maps.bpf.c -DNO_MAPS)
 
 add_executable(legacy_maps_test "${CMAKE_CURRENT_LIST_DIR}/legacy_maps_test.cpp"
+                                "${CMAKE_CURRENT_LIST_DIR}/../kernel_access.cpp"
                                 "${PROJECT_SOURCE_DIR}/loader/legacy_maps.cpp")
 target_include_directories(legacy_maps_test PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
 target_link_libraries(legacy_maps_test PRIVATE PkgConfig::LIBBPF elf fmt::fmt GTest::gtest_main)

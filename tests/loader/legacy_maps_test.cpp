@@ -16,6 +16,8 @@
 #include <random>
 #include <string>
 
+#include "tests/kernel_access.hpp"
+
 namespace skep::loader {
 namespace {
 
@@ -240,16 +242,10 @@ INSTANTIATE_TEST_SUITE_P(
       return name.substr(0, name.find('.'));
     });
 
-bool kernel_allows_bpf() {
-  const int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr);
-  if (map >= 0) close(map);
-  return map >= 0;
-}
-
 class LegacyMapsInKernel : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (!kernel_allows_bpf()) GTEST_SKIP() << "bpf(2): " << std::strerror(errno);
+    if (!test::kernel_allows_bpf()) GTEST_SKIP() << "bpf(2): " << std::strerror(errno);
     image_ = rewritten(GetParam());
     object_ = open_object(image_);
     ASSERT_TRUE(object_);
@@ -314,7 +310,7 @@ INSTANTIATE_TEST_SUITE_P(Objects, LegacyMapsInKernel,
                          });
 
 TEST(LegacyMapsMixed, EachInstructionHasItsMap) {
-  if (!kernel_allows_bpf()) GTEST_SKIP() << "bpf(2): " << std::strerror(errno);
+  if (!test::kernel_allows_bpf()) GTEST_SKIP() << "bpf(2): " << std::strerror(errno);
   const Image image = rewritten("mixed_maps.bpf.o");
   const ObjectHandle object = open_object(image);
   ASSERT_TRUE(object);
