@@ -1,4 +1,6 @@
 // What do a run, a tail call, a helper call and an iteration of bpf_loop cost?
+//
+//   bench_calls [--markdown] [Google Benchmark's options]
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -10,8 +12,9 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bench/medians.hpp"
 #include "bench/skep_program.hpp"
+#include "bench/table.hpp"
+#include "bench/timings.hpp"
 
 namespace skep::bench {
 namespace {
@@ -51,27 +54,29 @@ void register_benchmark(const Question& question, const Execution& execution) {
   });
 }
 
-void print_table(const Medians& medians) {
-  fmt::print("{:32}", "nanoseconds for one");
-  for (const Execution& execution : kExecutions) fmt::print("{:>17}", execution.name);
-  fmt::print("\n");
+void print_table(const Timings& timings, bool as_markdown) {
+  std::vector<std::string> heading{"nanoseconds for one"};
+  for (const Execution& execution : kExecutions) heading.emplace_back(execution.name);
+  Table table(heading);
   for (const Question& question : kQuestions) {
-    fmt::print("{:32}", question.operation);
+    std::vector<std::string> row{question.operation};
     for (const Execution& execution : kExecutions) {
-      const auto time = medians.find(benchmark_name(question, execution));
-      fmt::print("{:>17}", time ? fmt::format("{:.2f}", *time) : "-");
+      const auto time = timings.find(benchmark_name(question, execution));
+      row.push_back(time ? with_spread(time->median, *time) : "-");
     }
-    fmt::print("\n");
+    table.add(std::move(row));
   }
+  table.print(as_markdown);
 }
 
 int measure(int argc, char** argv) {
+  const bool as_markdown = take_flag(argc, argv, "--markdown");
   initialize(argc, argv);
   for (const Question& question : kQuestions)
     for (const Execution& execution : kExecutions) register_benchmark(question, execution);
-  Medians medians;
-  benchmark::RunSpecifiedBenchmarks(&medians);
-  print_table(medians);
+  Timings timings;
+  benchmark::RunSpecifiedBenchmarks(&timings);
+  print_table(timings, as_markdown);
   return 0;
 }
 

@@ -1,4 +1,7 @@
-// How long does it take from a program's instructions to its machine code?
+// How long does it take from a program's instructions to its machine code? The JIT's steps include lowering
+// and the passes.
+//
+//   bench_compile [--markdown] [Google Benchmark's options]
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -11,9 +14,10 @@
 #include <utility>
 #include <vector>
 
-#include "bench/medians.hpp"
 #include "bench/skep_program.hpp"
 #include "bench/suite.hpp"
+#include "bench/table.hpp"
+#include "bench/timings.hpp"
 #include "skep/machine.hpp"
 #include "vm/machine.hpp"
 #include "vm/program.hpp"
@@ -63,6 +67,9 @@ void register_benchmarks(vm::Machine& machine, const Input& input) {
   }
 }
 
+// Instructions and nanoseconds, for each step.
+using Points = std::array<std::vector<std::pair<double, double>>, std::size(kSteps)>;
+
 // Least squares: what every program costs, and what an instruction adds.
 struct Fit {
   double fixed = 0;
@@ -85,30 +92,40 @@ Fit fit(const std::vector<std::pair<double, double>>& points) {
   return {(y - slope * x) / n, slope};
 }
 
-void print_table(const std::vector<Input>& inputs, const Medians& medians) {
-  fmt::print("nanoseconds; the JIT's include lowering\n");
-  fmt::print("{:15}{:>7}{:>8}{:>11}{:>14}{:>13}\n", "program", "insns", "bytes", "lowering", "jit-verified",
-             "jit-checked");
-  std::array<std::vector<std::pair<double, double>>, std::size(kSteps)> points;
-  for (const Input& input : inputs) {
-    const auto size = static_cast<double>(input.instructions.size());
-    fmt::print("{:15}{:>7}{:>8}", input.name, input.instructions.size(), input.code_bytes);
-    for (size_t step = 0; step < std::size(kSteps); ++step) {
-      const auto time = medians.find(benchmark_name(input, kSteps[step]));
-      if (time) points[step].emplace_back(size, *time);
-      fmt::print("{:>12}", time ? fmt::format("{:.0f}", *time) : "-");
-    }
-    fmt::print("\n");
-  }
+void print_fits(const Points& points, bool as_markdown) {
+  Table table({"nanoseconds", "a program", "an instruction"});
   for (size_t step = 0; step < std::size(kSteps); ++step) {
     if (points[step].size() < 2) continue;
     const Fit line = fit(points[step]);
-    fmt::print("{}: {:.0f} ns a program and {:.1f} ns an instruction\n", kSteps[step], line.fixed,
-               line.per_instruction);
+    table.add({kSteps[step], fmt::format("{:.0f}", line.fixed), fmt::format("{:.1f}", line.per_instruction)});
   }
+  if (table.empty()) return;
+  fmt::print("\n");
+  table.print(as_markdown);
+}
+
+void print_tables(const std::vector<Input>& inputs, const Timings& timings, bool as_markdown) {
+  std::vector<std::string> heading{"program", "instructions", "bytes of code"};
+  for (const char* step : kSteps) heading.push_back(fmt::format("{}, ns", step));
+  Table table(heading);
+  Points points;
+  for (const Input& input : inputs) {
+    const auto size = static_cast<double>(input.instructions.size());
+    std::vector<std::string> row{input.name, fmt::format("{}", input.instructions.size()),
+                                 fmt::format("{}", input.code_bytes)};
+    for (size_t step = 0; step < std::size(kSteps); ++step) {
+      const auto time = timings.find(benchmark_name(input, kSteps[step]));
+      if (time) points[step].emplace_back(size, time->median);
+      row.push_back(time ? fmt::format("{:.0f} ±{:.0f}%", time->median, 100 * time->spread()) : "-");
+    }
+    table.add(std::move(row));
+  }
+  table.print(as_markdown);
+  print_fits(points, as_markdown);
 }
 
 int measure(int argc, char** argv) {
+  const bool as_markdown = take_flag(argc, argv, "--markdown");
   initialize(argc, argv);
   auto machine = Machine::create({.cpus = 1, .seed = 1});
   if (!machine) throw std::runtime_error(machine.error().message);
@@ -120,9 +137,9 @@ int measure(int argc, char** argv) {
     inputs.push_back(std::move(input));
   }
   for (const Input& input : inputs) register_benchmarks(machine->internal(), input);
-  Medians medians;
-  benchmark::RunSpecifiedBenchmarks(&medians);
-  print_table(inputs, medians);
+  Timings timings;
+  benchmark::RunSpecifiedBenchmarks(&timings);
+  print_tables(inputs, timings, as_markdown);
   return 0;
 }
 

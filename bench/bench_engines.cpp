@@ -1,10 +1,11 @@
 // How fast do the engines execute, held against native code and the kernel?
 //
-//   bench_engines [--cpu=v3|v4] [Google Benchmark's options]
+//   bench_engines [--cpu=v3|v4] [--markdown] [Google Benchmark's options]
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -13,9 +14,10 @@
 
 #include "bench/instruction_count.hpp"
 #include "bench/kernel_program.hpp"
-#include "bench/medians.hpp"
 #include "bench/skep_program.hpp"
 #include "bench/suite.hpp"
+#include "bench/table.hpp"
+#include "bench/timings.hpp"
 
 namespace skep::bench {
 namespace {
@@ -100,41 +102,61 @@ void register_benchmarks(Contestants& c) {
   })->UseManualTime();
 }
 
-std::string cell(std::optional<double> value) { return value ? fmt::format("{:8.2f}", *value) : "       -"; }
-
-// One row: what a run takes natively, and how many times that in each engine.
-void print_row(const Contestants& c, const Medians& medians, std::vector<std::vector<double>>& ratios,
-               std::vector<double>& per_instruction) {
-  const auto native = medians.find(benchmark_name(c, "native"));
-  if (!native) return;
-  std::string line = fmt::format("{:15} {:7} {:9.0f}", c.suite->name, c.instructions, *native);
-  for (size_t n = 0; n < kColumns; ++n) {
-    const char* engine = n < std::size(kExecutions) ? kExecutions[n].name : "kernel";
-    auto time = medians.find(benchmark_name(c, engine));
-    if (time) ratios[n].push_back(*time / *native);
-    line += cell(time ? std::optional(*time / *native) : std::nullopt);
-  }
-  const auto interpreted = medians.find(benchmark_name(c, kExecutions[0].name));
-  if (interpreted) per_instruction.push_back(*interpreted / static_cast<double>(c.instructions));
-  line += cell(interpreted ? std::optional(per_instruction.back()) : std::nullopt);
-  fmt::print("{}\n", line);
+const char* engine_name(size_t column) {
+  return column < std::size(kExecutions) ? kExecutions[column].name : "kernel";
 }
 
-void print_table(const std::vector<Contestants>& all, const Medians& medians) {
-  fmt::print("{:15} {:>7} {:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}\n", "", "", "native", "interp", "interp", "jit",
-             "jit", "kernel", "interp");
-  fmt::print("{:15} {:>7} {:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}\n", "program", "insns", "ns", "verif.",
-             "checked", "verif.", "checked", "", "ns/insn");
-  std::vector<std::vector<double>> ratios(kColumns);
-  std::vector<double> per_instruction;
-  for (const Contestants& c : all) print_row(c, medians, ratios, per_instruction);
-  std::string line = fmt::format("{:33}", "geometric mean of the ratios");
-  for (const auto& column : ratios)
-    line += cell(column.empty() ? std::nullopt : std::optional(geometric_mean(column)));
-  line += cell(per_instruction.empty() ? std::nullopt : std::optional(geometric_mean(per_instruction)));
-  fmt::print("{}\n", line);
+// Ratios over native code, engine by engine, for their means.
+struct Ratios {
+  std::array<std::vector<double>, kColumns> engines;
+  std::vector<double> nanoseconds_per_instruction;
+};
+
+// What a run takes natively, and how many times that in each engine.
+std::vector<std::string> row(const Contestants& c, const Timings& timings, Ratios& ratios) {
+  const auto native = timings.find(benchmark_name(c, "native"));
+  std::vector<std::string> cells{c.suite->name, fmt::format("{}", c.instructions),
+                                 fmt::format("{:.0f} ±{:.0f}%", native->median, 100 * native->spread())};
+  for (size_t n = 0; n < kColumns; ++n) {
+    const auto time = timings.find(benchmark_name(c, engine_name(n)));
+    cells.push_back(time ? with_spread(time->median / native->median, *time) : "-");
+    if (time) ratios.engines[n].push_back(time->median / native->median);
+  }
+  const auto interpreted = timings.find(benchmark_name(c, kExecutions[0].name));
+  if (interpreted)
+    ratios.nanoseconds_per_instruction.push_back(interpreted->median / static_cast<double>(c.instructions));
+  cells.push_back(interpreted ? fmt::format("{:.2f}", ratios.nanoseconds_per_instruction.back()) : "-");
+  return cells;
+}
+
+std::string mean_cell(const std::vector<double>& values) {
+  return values.empty() ? "-" : fmt::format("{:.2f}", geometric_mean(values));
+}
+
+// kExecutions has each engine verified, then checked.
+void print_cost_of_checks(const Ratios& ratios) {
+  for (size_t n = 0; n + 1 < std::size(kExecutions); n += 2)
+    if (!ratios.engines[n].empty() && !ratios.engines[n + 1].empty())
+      fmt::print("\n{} takes {:.2f} times what {} takes, in the geometric mean.\n", engine_name(n + 1),
+                 geometric_mean(ratios.engines[n + 1]) / geometric_mean(ratios.engines[n]), engine_name(n));
+}
+
+void print_table(const std::vector<Contestants>& all, const Timings& timings, bool as_markdown) {
+  std::vector<std::string> heading{"program", "executed", "native, ns"};
+  for (size_t n = 0; n < kColumns; ++n) heading.emplace_back(engine_name(n));
+  heading.emplace_back("interp, ns/insn");
+  Table table(heading);
+  Ratios ratios;
   for (const Contestants& c : all)
-    if (!c.kernel) fmt::print("not in the kernel: {}: {}\n", c.suite->name, c.kernel_refusal);
+    if (timings.find(benchmark_name(c, "native"))) table.add(row(c, timings, ratios));
+  std::vector<std::string> means{"geometric mean", "", ""};
+  for (const auto& column : ratios.engines) means.push_back(mean_cell(column));
+  means.push_back(mean_cell(ratios.nanoseconds_per_instruction));
+  table.add(std::move(means));
+  table.print(as_markdown);
+  print_cost_of_checks(ratios);
+  for (const Contestants& c : all)
+    if (!c.kernel) fmt::print("\nNot in the kernel: {}: {}\n", c.suite->name, c.kernel_refusal);
 }
 
 // Takes --cpu= out of the arguments.
@@ -152,13 +174,14 @@ std::string cpu_argument(int& argc, char** argv) {
 
 int measure(int argc, char** argv) {
   const std::string cpu = cpu_argument(argc, argv);
+  const bool as_markdown = take_flag(argc, argv, "--markdown");
   initialize(argc, argv);
   std::vector<Contestants> all;
   for (const SuiteProgram& program : suite()) all.push_back(prepare(program, cpu));
   for (Contestants& c : all) register_benchmarks(c);
-  Medians medians;
-  benchmark::RunSpecifiedBenchmarks(&medians);
-  print_table(all, medians);
+  Timings timings;
+  benchmark::RunSpecifiedBenchmarks(&timings);
+  print_table(all, timings, as_markdown);
   return 0;
 }
 

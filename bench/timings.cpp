@@ -1,29 +1,43 @@
-#include "bench/medians.hpp"
+#include "bench/timings.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
 
 namespace skep::bench {
 
-bool Medians::ReportContext(const Context& context) {
+bool Timings::ReportContext(const Context& context) {
   PrintBasicContext(&std::cerr, context);
   return true;
 }
 
-void Medians::ReportRuns(const std::vector<Run>& runs) {
+void Timings::ReportRuns(const std::vector<Run>& runs) {
   for (const Run& run : runs) {
-    if (run.aggregate_name != "median" || run.error_occurred) continue;
+    if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;
     // The kernel's time is a manual one, which stands in the place of the real time.
     const bool manual = run.run_name.time_type == "manual_time";
     const double time = manual ? run.GetAdjustedRealTime() : run.GetAdjustedCPUTime();
-    nanoseconds_[run.run_name.function_name] = time * 1e9 / benchmark::GetTimeUnitMultiplier(run.time_unit);
+    nanoseconds_[run.run_name.function_name].push_back(time * 1e9 /
+                                                       benchmark::GetTimeUnitMultiplier(run.time_unit));
   }
 }
 
-std::optional<double> Medians::find(const std::string& name) const {
+std::optional<Timing> Timings::find(const std::string& name) const {
   const auto found = nanoseconds_.find(name);
-  return found == nanoseconds_.end() ? std::nullopt : std::optional(found->second);
+  if (found == nanoseconds_.end()) return std::nullopt;
+  std::vector<double> sorted = found->second;
+  std::ranges::sort(sorted);
+  const size_t last = sorted.size() - 1;
+  return Timing{.median = (sorted[last / 2] + sorted[(last + 1) / 2]) / 2,
+                .lower = sorted[last / 4],
+                .upper = sorted[last - last / 4]};
+}
+
+std::string with_spread(double value, const Timing& timing) {
+  return fmt::format("{:.2f} ±{:.0f}%", value, 100 * timing.spread());
 }
 
 void initialize(int argc, char** argv) {
