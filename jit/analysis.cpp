@@ -21,9 +21,11 @@ void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
   f.calls_cpp = true;
   f.uses_cpu = true;
   if (vm::may_call_back(site)) f.has_frame = true;
+  if (vm::may_move_packet(site)) f.moves_packet = true;
   if (!site.helper || site.helper->special != vm::Special::kTailCall) return;
   // What the target does is not known.
   f.tail_calls = true;
+  f.moves_packet = true;
   f.has_frame = true;
   f.clobbers |= kCalleeSaved;
 }
@@ -34,6 +36,7 @@ class FactFinder {
 
   Analysis run() {
     out_.targets.resize(program_.optimized().instructions.size());
+    if (mode_ == vm::Mode::kChecked) out_.accesses.resize(out_.targets.size());
     for (const vm::Subprogram& function : program_.subprograms()) out_.functions.push_back(own(function));
     while (spread()) {
     }
@@ -63,6 +66,9 @@ class FactFinder {
     const bool checked = mode_ == vm::Mode::kChecked;
     f.has_frame |= checked || (f.names & register_bit(isa::kFramePointer)) != 0;
     f.uses_cpu |= checked;
+    if (checked)
+      f.caches = plan_accesses(program_, code.function(function.index),
+                               std::span(out_.accesses).subspan(begin, end - begin));
     return f;
   }
 
@@ -76,7 +82,8 @@ class FactFinder {
   }
   static bool spread(const FunctionFacts& from, FunctionFacts& to) {
     const auto spread_facts = [](const FunctionFacts& f) {
-      return std::tuple(f.names, f.clobbers, f.has_frame, f.calls_cpp, f.uses_cpu, f.tail_calls);
+      return std::tuple(f.names, f.clobbers, f.has_frame, f.calls_cpp, f.uses_cpu, f.tail_calls,
+                        f.moves_packet);
     };
     const auto before = spread_facts(to);
     to.names |= from.names;
@@ -85,6 +92,7 @@ class FactFinder {
     to.calls_cpp |= from.calls_cpp;
     to.uses_cpu |= from.uses_cpu;
     to.tail_calls |= from.tail_calls;
+    to.moves_packet |= from.moves_packet;
     return spread_facts(to) != before;
   }
 

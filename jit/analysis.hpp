@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "jit/access_plan.hpp"
 #include "vm/program.hpp"
 
 namespace skep::jit {
@@ -24,7 +25,9 @@ struct FunctionFacts {
   bool calls_cpp = false;    // so the native stack has to be aligned
   bool uses_cpu = false;
   bool tail_calls = false;
-  std::vector<uint32_t> callees;  // its own
+  bool moves_packet = false;
+  std::vector<uint32_t> callees;    // its own
+  std::vector<RegionCache> caches;  // its own; checked mode's
 };
 
 struct Analysis {
@@ -32,6 +35,7 @@ struct Analysis {
   // By instruction: where jumps lead to.
   enum Target : uint8_t { kNone = 0, kForward = 1, kBackward = 2 };
   std::vector<uint8_t> targets;
+  std::vector<AccessSite> accesses;  // by instruction; checked mode's
 
   bool is_target(uint32_t index) const { return targets[index] != kNone; }
   bool is_loop_head(uint32_t index) const { return (targets[index] & kBackward) != 0; }

@@ -149,14 +149,15 @@ void Emitter::shift_by_register(AluOp op, const Gp& dst, const Gp& count) {
   a_.mov(x86::rcx, kAddress);
 }
 
-// dst, rax and rdx may be one and the same: the divisor goes to kScratch2, which gets the result too, and
-// what rax and rdx hold waits in kAddress and kScratch.
+// dst, rax and rdx may be one and the same: the divisor goes to kFuel's register, which gets the result too,
+// and what rax and rdx hold waits in kAddress and kScratch.
 void Emitter::divide(const Instruction& i, const isa::Row& row) {
   if (row.source == Source::kImm && divide_by_constant(i, row)) return;
   const Gp dst = native(i.dst);
-  const Gp divisor = part(kScratch2, row.width);
+  const Gp divisor = part(kFuel, row.width);
+  spill_fuel();
   if (row.source == Source::kImm)
-    move_immediate(kScratch2, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
+    move_immediate(kFuel, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
   else
     a_.mov(divisor, part(native(i.src), row.width));
   const bool keep_rax = dst.id() != x86::rax.id();
@@ -172,7 +173,8 @@ void Emitter::divide(const Instruction& i, const isa::Row& row) {
     divide_unsigned(row.alu(), row.width, done);
   if (keep_rax) a_.mov(x86::rax, kAddress);
   if (keep_rdx) a_.mov(x86::rdx, kScratch);
-  a_.mov(dst, kScratch2);
+  a_.mov(dst, kFuel);
+  reload_fuel();
 }
 
 // False: there is no shorter way than a division.
@@ -202,11 +204,11 @@ bool Emitter::divide_by_constant(const Instruction& i, const isa::Row& row) {
   return true;
 }
 
-// The dividend is in rax, the divisor in kScratch2. A divisor of 0 is the quotient already.
+// The dividend is in rax, the divisor in kFuel. A divisor of 0 is the quotient already.
 void Emitter::divide_unsigned(AluOp op, unsigned width, const Label& done) {
   const Gp rax = part(x86::rax, width);
   const Gp rdx = part(x86::rdx, width);
-  const Gp divisor = part(kScratch2, width);
+  const Gp divisor = part(kFuel, width);
   if (op == AluOp::kMod) a_.mov(rdx, rax);
   a_.test(divisor, divisor);
   a_.jz(done);
@@ -220,7 +222,7 @@ void Emitter::divide_unsigned(AluOp op, unsigned width, const Label& done) {
 void Emitter::divide_signed(AluOp op, unsigned width, const Label& done) {
   const Gp rax = part(x86::rax, width);
   const Gp rdx = part(x86::rdx, width);
-  const Gp divisor = part(kScratch2, width);
+  const Gp divisor = part(kFuel, width);
   const Label general = a_.newLabel();
   const Label quotient = a_.newLabel();
   const bool is_mod = op == AluOp::kSmod;

@@ -43,6 +43,7 @@ void Emitter::local_call(const Instruction& i) {
     move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
     a_.mov(run_state(offsetof(RunState, program)), kScratch);
   }
+  if (checked() && callee.moves_packet) checks_.drop();
   clear_arguments();
 }
 
@@ -56,11 +57,14 @@ void Emitter::helper_call(const Instruction& i) {
   }
   if (!site.helper) a_.mov(run_state(offsetof(RunState, helper_number)), native(i.dst));
   a_.mov(x86::r9, kCpu);
+  spill_fuel();
   call(reinterpret_cast<const void*>(vm::helper_entry(site, mode_)));
   if (checked() || vm::may_call_back(site)) {
     a_.cmp(run_state(offsetof(RunState, faulted)), 0);
     a_.jne(unwinding());
   }
+  reload_fuel();
+  if (checked() && vm::may_move_packet(site)) checks_.drop();
   clear_arguments();
 }
 
@@ -68,11 +72,13 @@ void Emitter::tail_call(const vm::CallSite& site) {
   const Label go_on = a_.newLabel();
   a_.mov(x86::rcx, kCpu);
   move_immediate(x86::r8, reinterpret_cast<uintptr_t>(&site));
+  spill_fuel();
   call(reinterpret_cast<const void*>(&jit::tail_call));
+  reload_fuel();
   a_.test(x86::rax, x86::rax);
   a_.jz(go_on);
   // The target's frame takes the place of this one. It sees r1 alone.
-  a_.mov(kScratch2, x86::rax);
+  a_.mov(kAddress, x86::rax);
   a_.mov(kScratch, x86::rdx);
   if (checked()) {
     a_.xor_(x86::eax, x86::eax);
@@ -81,7 +87,7 @@ void Emitter::tail_call(const vm::CallSite& site) {
   }
   a_.mov(native(1), kScratch);
   if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
-  a_.jmp(kScratch2);
+  a_.jmp(kAddress);
 
   a_.bind(go_on);
   a_.cmp(run_state(offsetof(RunState, faulted)), 0);
@@ -98,7 +104,9 @@ void Emitter::packet_load(const Instruction& i, const isa::Row& row) {
     a_.mov(x86::esi, offset);
   a_.mov(x86::rdi, kCpu);
   a_.mov(x86::edx, row.width / 8);
+  spill_fuel();
   call(reinterpret_cast<const void*>(&vm::load_packet));
+  reload_fuel();
   a_.test(x86::rax, x86::rax);
   a_.js(return_zero_);
   returns_zero_ = true;

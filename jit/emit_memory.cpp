@@ -23,6 +23,26 @@ asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned
   return x86::ptr(native(base), native(i.index), i.scale, i.off, bytes);
 }
 
+// The memory operand for an access of base + off; in checked mode behind its check. Uses kAddress and
+// kScratch.
+asmjit::x86::Mem Emitter::checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write) {
+  const Mem at = memory(base, i, bytes);
+  const Access access{static_cast<uint8_t>(base), static_cast<uint8_t>(bytes), write};
+  if (checked() && !is_inside_frame(i, access))
+    checks_.hold(at, analysis_.accesses[current_], access, i.slot);
+  return at;
+}
+
+asmjit::x86::Mem Emitter::checked_aligned_access(unsigned base, const Instruction& i, unsigned bytes,
+                                                 bool write) {
+  const Mem at = checked_access(base, i, bytes, write);
+  if (!checked() || bytes == 1) return at;
+  a_.lea(kAddress, at);
+  a_.test(kAddress.r8(), imm(bytes - 1));
+  a_.jnz(fault(vm::FaultKind::kMisaligned, i.slot, bytes));
+  return x86::ptr(kAddress, 0, bytes);
+}
+
 void Emitter::load(const Instruction& i, const isa::Row& row) {
   load_from(native(i.dst), checked_access(i.src, i, row.width / 8u, false), row.is_signed());
 }
@@ -90,15 +110,16 @@ void Emitter::atomic(const Instruction& i, const isa::Row& row) {
 }
 
 // The machine has no or, and, xor that fetches: compare and exchange through rax, whose value waits in
-// kScratch2.
+// kFuel's register.
 void Emitter::fetch_by_loop(x86::Inst::Id id, const Instruction& i, unsigned width, const Mem& at) {
   const Gp rax = part(x86::rax, width);
   const Gp updated = part(kScratch, width);
   const bool is_rax = native(i.src).id() == x86::rax.id();
-  const Gp operand = part(is_rax ? kScratch2 : native(i.src), width);
+  const Gp operand = part(is_rax ? kFuel : native(i.src), width);
   Mem address = x86::ptr(kAddress, 0, at.size());
   if (at.baseId() != kAddress.id()) a_.lea(kAddress, at);
-  a_.mov(kScratch2, x86::rax);
+  spill_fuel();
+  a_.mov(kFuel, x86::rax);
   a_.mov(rax, address);
   const Label again = a_.newLabel();
   a_.bind(again);
@@ -106,9 +127,11 @@ void Emitter::fetch_by_loop(x86::Inst::Id id, const Instruction& i, unsigned wid
   a_.emit(id, updated, operand);
   a_.lock().cmpxchg(address, updated);
   a_.jne(again);
-  if (is_rax) return;
-  a_.mov(native(i.src), x86::rax);
-  a_.mov(x86::rax, kScratch2);
+  if (!is_rax) {
+    a_.mov(native(i.src), x86::rax);
+    a_.mov(x86::rax, kFuel);
+  }
+  reload_fuel();
 }
 
 // The machine's plain loads acquire and its plain stores release.

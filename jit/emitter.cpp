@@ -27,7 +27,7 @@ static_assert(std::is_standard_layout_v<RunState>);
 // The most that an instruction's code may be, for jumps over it. Not tight: what is near is near by far.
 uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
   static constexpr uint32_t kFar = 1000;
-  if (vm::is_fused(i.op)) return checked ? 60 : 25;
+  if (vm::is_fused(i.op)) return checked ? 70 : 25;
   const isa::Row& row = isa::row(vm::isa_op(i.op));
   switch (row.cls) {
     case isa::Class::kAlu:
@@ -38,9 +38,9 @@ uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
     case isa::Class::kJump:
       return checked && i.cost != 0 ? 40 : 13;
     case isa::Class::kLoad:
-      return checked ? 40 : 9;
+      return checked ? 45 : 9;
     case isa::Class::kStore:
-      return checked ? 45 : 13;
+      return checked ? 50 : 13;
     case isa::Class::kLdImm:
       return 10;
     case isa::Class::kControl:
@@ -64,6 +64,7 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
       a_(&code),
       analysis_(analyse(program, mode)),
       labels_(program.optimized().instructions.size()),
+      checks_(program, a_),
       trampoline_(a_.newLabel()),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
@@ -84,7 +85,7 @@ void Emitter::emit() {
   for (const vm::Subprogram& f : program_.subprograms()) function(f);
   end_of_functions_ = static_cast<uint32_t>(a_.offset());
   fault_stubs();
-  check_thunks();
+  if (checks_.any()) checks_.out_of_line(unwinding());
   trampoline();
   entry();
   unwind();
@@ -117,7 +118,8 @@ void Emitter::lay_out_frame(const vm::Subprogram& function) {
   facts_ = &analysis_.functions[function.index];
   saved_ = 0;
   for (const uint32_t callee : facts_->callees) saved_ |= saved_across(analysis_.functions[callee]);
-  const int words = std::popcount(saved_) + (function.uses_may_goto ? 1 : 0);
+  const int words =
+      std::popcount(saved_) + (function.uses_may_goto ? 1 : 0) + AccessChecks::frame_words(facts_->caches);
   // The return address makes it even.
   const bool pad = facts_->calls_cpp && words % 2 == 0;
   frame_bytes_ = (words + (pad ? 1 : 0)) * static_cast<int>(sizeof(uint64_t));
@@ -132,11 +134,13 @@ void Emitter::function(const vm::Subprogram& function) {
   if (frame_bytes_ != 0) a_.sub(x86::rsp, frame_bytes_);
   if (function.uses_may_goto)
     a_.mov(x86::qword_ptr(x86::rsp, frame_bytes_ - 8), imm(static_cast<int64_t>(vm::kMaxLoops)));
+  checks_.begin_function(facts_->caches, std::popcount(saved_) * static_cast<int>(sizeof(uint64_t)));
   const vm::Code& code = program_.optimized();
   for (uint32_t n = code.functions[function.index].begin; n < code.functions[function.index].end; ++n) {
     if (analysis_.is_loop_head(n)) align_loop_head();
     if (analysis_.is_target(n)) a_.bind(label_of(n));
     offsets_.push_back(static_cast<uint32_t>(a_.offset()));
+    current_ = n;
     instruction(code.instructions[n]);
   }
   if (!returns_zero_) return;
@@ -211,14 +215,16 @@ void Emitter::trampoline() {
   a_.mov(kCpu, x86::rdi);
   a_.push(run_state(offsetof(RunState, native_stack)));  // of the run that this one is nested in
   note_way_out();
-  a_.mov(kScratch2, x86::rdx);
+  a_.mov(kAddress, x86::rdx);
   a_.mov(kScratch, x86::rsi);
   for (unsigned n = 1; n <= 5; ++n)
     a_.mov(native(n), x86::qword_ptr(kScratch, static_cast<int32_t>((n - 1) * sizeof(uint64_t))));
   a_.mov(kFrame, run_state(offsetof(RunState, frame_top)));
   a_.xor_(x86::eax, x86::eax);
   for (unsigned n = 6; n <= 9; ++n) a_.xor_(native(n).r32(), native(n).r32());
-  a_.call(kScratch2);
+  reload_fuel();
+  a_.call(kAddress);
+  spill_fuel();
   a_.pop(run_state(offsetof(RunState, native_stack)));
   for (size_t n = std::size(kPreserved); n-- > 0;) a_.pop(kPreserved[n]);
   a_.ret();
@@ -260,17 +266,21 @@ void Emitter::entry() {
       if (n == 0 || (n > 2 && (facts.names & register_bit(n)) != 0))
         a_.xor_(native(n).r32(), native(n).r32());
   }
+  reload_fuel();
   a_.call(functions_.front());
+  spill_fuel();
   if (pad) a_.add(x86::rsp, 8);
   for (size_t n = saved.size(); n-- > 0;) a_.pop(saved[n]);
   a_.ret();
 }
 
-// The return address of the function that was called from C++ is where native_stack points.
+// The fuel is in memory, and the return address of the function that was called from C++ where native_stack
+// points.
 void Emitter::unwind() {
   if (!unwinds_) return;
   a_.bind(unwind_);
   a_.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
+  reload_fuel();
   a_.xor_(x86::eax, x86::eax);
   a_.ret();
 }
@@ -297,6 +307,7 @@ void Emitter::fault_stubs() {
     a_.jmp(raise);
   }
   a_.bind(raise);
+  spill_fuel();
   a_.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
   a_.sub(x86::rsp, 8);  // aligned, as every way in aligns it
   a_.mov(x86::rdi, kCpu);
@@ -335,8 +346,18 @@ void Emitter::move_immediate(const Gp& dst, uint64_t value) {
 // A verified program ends by itself.
 void Emitter::charge(const Instruction& i) {
   if (!checked() || i.cost == 0) return;
-  a_.sub(run_state(offsetof(RunState, fuel)), imm(i.cost));
+  a_.sub(kFuel, imm(i.cost));
   a_.js(fault(vm::FaultKind::kFuel, i.slot));
+}
+
+// Before C++ is called, which may change the register and look at the field, and before another use of the
+// register.
+void Emitter::spill_fuel() {
+  if (checked()) a_.mov(run_state(offsetof(RunState, fuel)), kFuel);
+}
+
+void Emitter::reload_fuel() {
+  if (checked()) a_.mov(kFuel, run_state(offsetof(RunState, fuel)));
 }
 
 }  // namespace skep::jit

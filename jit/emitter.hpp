@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "jit/access_checks.hpp"
 #include "jit/analysis.hpp"
 #include "jit/native_program.hpp"
 #include "jit/registers.hpp"
@@ -37,11 +38,6 @@ class Emitter {
     uint32_t slot;
     unsigned size;  // misaligned: of the access whose address is in kAddress
   };
-  struct CheckThunk {
-    Label label;
-    unsigned bytes;
-    bool write;
-  };
 
   bool checked() const { return mode_ == vm::Mode::kChecked; }
 
@@ -67,6 +63,8 @@ class Emitter {
   void call(const void* function);
   void move_immediate(const Gp& dst, uint64_t value);
   void charge(const Instruction& i);
+  void spill_fuel();
+  void reload_fuel();
 
   // emit_arithmetic.cpp
   void arithmetic(const Instruction& i, const isa::Row& row);
@@ -100,6 +98,8 @@ class Emitter {
   void may_goto(const Instruction& i);
 
   // emit_memory.cpp
+  Mem checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
+  Mem checked_aligned_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
   void load(const Instruction& i, const isa::Row& row);
   void load_from(const Gp& dst, const Mem& from, bool is_signed);
   void store(const Instruction& i, const isa::Row& row);
@@ -118,15 +118,6 @@ class Emitter {
   Mem save_slot(unsigned reg) const;
   void clear_arguments();
 
-  // checks.cpp
-  Mem checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
-  Mem checked_aligned_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
-  Label check_thunk(unsigned bytes, bool write);
-  void check_thunks();
-  void check_stack(unsigned bytes, const Label& inside);
-  void check_region(size_t region, unsigned bytes, const Label& inside);
-  void check_slowly(const CheckThunk& thunk);
-
   const vm::Program& program_;
   vm::Mode mode_;
   Translating options_;
@@ -140,13 +131,14 @@ class Emitter {
   std::vector<uint32_t> offsets_;      // of each operation
   uint32_t end_of_functions_ = 0;
   std::vector<FaultStub> fault_stubs_;
-  std::vector<CheckThunk> check_thunks_;
+  AccessChecks checks_;
   Label trampoline_;
   Label entry_;
   Label unwind_;  // the run is over: back to C++ with r0 = 0
   bool unwinds_ = false;
 
   // Of the function being emitted.
+  uint32_t current_ = 0;  // the operation
   const FunctionFacts* facts_ = nullptr;
   int32_t frame_bytes_ = 0;
   RegisterSet saved_ = 0;  // have a place in the frame

@@ -23,7 +23,9 @@ inline constexpr Gp kCpu = asmjit::x86::r12;    // the vm::Cpu, whose vm::RunSta
 // Hold nothing from one instruction to the next.
 inline constexpr Gp kAddress = asmjit::x86::r9;  // of the access being checked
 inline constexpr Gp kScratch = asmjit::x86::r10;
-inline constexpr Gp kScratch2 = asmjit::x86::r11;
+// Checked mode: the fuel left, wherever generated code runs; a scratch register between Emitter::spill_fuel()
+// and reload_fuel(). Verified mode: a scratch register.
+inline constexpr Gp kFuel = asmjit::x86::r11;
 
 inline Gp native(unsigned reg) { return kBpfRegisters[reg]; }
 // The low 8, 16, 32 or all 64 bits.

@@ -4,15 +4,36 @@
 #include "vm/helper_call.hpp"
 
 namespace skep::jit {
+namespace {
+
+bool hold(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+          bool write, KeptRegion* keep) {
+  vm::Region lasting;
+  if (!cpu.check_access(program, slot, address, size, write, &lasting)) return false;
+  if (!keep || lasting.size == 0) return true;
+  keep->begin = lasting.begin;
+  for (size_t n = 0; n < keep->limits.size(); ++n) {
+    const uint64_t bytes = uint64_t{1} << n;
+    keep->limits[n] = lasting.size < bytes ? 0 : lasting.size - bytes + 1;
+  }
+  return true;
+}
+
+}  // namespace
 
 void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::FaultKind kind,
                  uint64_t address, uint64_t size) noexcept {
   cpu.raise({.kind = kind, .slot = slot, .program = &program, .address = address, .size = size});
 }
 
-bool check_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
-                  bool write) noexcept {
-  return cpu.check_access(program, slot, address, size, write);
+bool hold_read(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+               KeptRegion* keep) noexcept {
+  return hold(cpu, program, slot, address, size, false, keep);
+}
+
+bool hold_write(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+                KeptRegion* keep) noexcept {
+  return hold(cpu, program, slot, address, size, true, keep);
 }
 
 TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,

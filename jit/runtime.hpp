@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "vm/cpu.hpp"
@@ -11,8 +12,19 @@ namespace skep::jit {
 void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::FaultKind kind,
                  uint64_t address, uint64_t size) noexcept;
 
-bool check_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
-                  bool write) noexcept;
+// A region in a function's frame (AccessChecks): bytes from `begin` on. An access of 1 << n bytes is inside
+// where its address less `begin` is below limits[n].
+struct KeptRegion {
+  uint64_t begin = 0;
+  std::array<uint64_t, 4> limits{};
+};
+
+// False: not allowed, and the fault is raised. Puts the region that holds the access into `keep`, if there is
+// one to keep; `keep` may be nullptr.
+bool hold_read(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+               KeptRegion* keep) noexcept;
+bool hold_write(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
+                KeptRegion* keep) noexcept;
 
 // Returned in rax and rdx.
 struct TailCall {

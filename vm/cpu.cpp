@@ -74,10 +74,15 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   return r0;
 }
 
-bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bool write) {
+bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bool write, Region* lasting) {
   if (size == 0) return true;
+  const auto within = [&](const Region& region) {
+    if (!region.contains(address, size)) return false;
+    if (lasting) *lasting = region;
+    return true;
+  };
   const Region stack{run().stack_begin, run().frame_top - run().stack_begin};
-  if (stack.contains(address, size) || run().packet.contains(address, size)) return true;
+  if (within(stack) || within(run().packet)) return true;
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);
   maps::MemoryRange range;
@@ -86,15 +91,16 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
     if ((map->spec().flags & refused) != 0) return false;
     const Region value{range.begin, range.size};
     (write ? run().last_write : run().last_read) = value;
-    return value.contains(address, size);
+    return within(value);
   }
   for (const Region& grant : grants_)
     if (grant.contains(address, size)) return true;
   return false;
 }
 
-bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write) {
-  if (may_access(program, address, size, write)) return true;
+bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,
+                       Region* lasting) {
+  if (may_access(program, address, size, write, lasting)) return true;
   raise({.kind = FaultKind::kMemory,
          .write = write,
          .slot = slot,

@@ -87,9 +87,14 @@ class Cpu : public RunState {
   void revoke() { grants_.pop_back(); }
 
   // Whether the running program may access the bytes; raises the fault if not. Checked mode's slow path.
-  bool check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write);
+  // `lasting`, where it is given, gets the region around them of which the same is true for as long as the
+  // running function is, but for the packet's, which goes when the packet moves; it is left as it is where
+  // there is none.
+  bool check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,
+                    Region* lasting = nullptr);
   // The same without a fault.
-  bool may_access(const Program& program, uint64_t address, uint64_t size, bool write);
+  bool may_access(const Program& program, uint64_t address, uint64_t size, bool write,
+                  Region* lasting = nullptr);
 
   // The packet or context memory of this CPU: below 4 GiB, so that the 32-bit data and data_end of a context
   // hold real addresses. Made on first use.

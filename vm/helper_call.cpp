@@ -155,6 +155,11 @@ bool may_call_back(const CallSite& site) {
          std::ranges::find(site.helper->arguments, Argument::kCallback) != site.helper->arguments.end();
 }
 
+// A built-in helper that knows of packets is offered to programs that are run on them alone.
+bool may_move_packet(const CallSite& site) {
+  return may_call_back(site) || site.helper->availability != Availability::kAll;
+}
+
 const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map_address, uint64_t index) {
   if (cpu.run().mode == Mode::kChecked) {
     const bool is_map = site.program->is_map(map_address);

@@ -13,6 +13,8 @@ HelperFunction helper_entry(const CallSite& site, Mode mode);
 bool entry_reads_call_site(const CallSite& site, Mode mode);
 // Whether the helper may enter the program again, so that cpu.run().frame_top has to be the caller's r10.
 bool may_call_back(const CallSite& site);
+// Whether the packet's bounds may be others after the call.
+bool may_move_packet(const CallSite& site);
 
 // The program that a tail call leads to, or nullptr: it falls through, or it faulted (ask the CPU).
 const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map, uint64_t index);
