@@ -47,8 +47,6 @@ Handler handler(Treatment treatment) {
 
 AccessKind access_kind(Operation op) { return kAccesses[static_cast<size_t>(op)]; }
 
-Handler pair_handler(Treatment, Treatment) { return nullptr; }
-
 bool admit(const Step& i, Activation& a, Cpu& cpu, uint64_t address, unsigned bytes, bool write) {
   Window& window = a.windows[write][log2_of(bytes)];
   const uint64_t top = a.r[isa::kFramePointer];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "vm/helper_call.hpp"
 #include "vm/interpreter.hpp"
@@ -30,15 +31,26 @@ class Preparation {
 
   void run() {
     const std::span instructions(code_.instructions);
+    // How many handlers lead from here to the next jump that is taken, at least; and from the step after it.
+    uint32_t after = 0;
+    uint32_t after_next = 0;
+    Treatment next{};
     for (size_t n = instructions.size(); n-- > 0;) {
-      make_step(instructions[n], steps_[n]);
+      const Treatment here = make_step(instructions[n], steps_[n]);
+      Handler pair = nullptr;
+      if (n + 1 < instructions.size() && after_next <= after) pair = pair_handler(here, next);
+      if (pair) steps_[n].handler = pair;
+      const uint32_t length = ends_flow(here.op) ? 1 : 1 + (pair ? after_next : after);
+      after_next = std::exchange(after, length);
+      next = here;
     }
   }
 
  private:
-  void make_step(const LoweredInstruction& i, Step& step) {
-    step = {.handler = handler({i.op, needs_checks(i)}),
-            .imm = i.imm,
+  Treatment make_step(const LoweredInstruction& i, Step& step) {
+    const Treatment treatment{simplified(i.op), needs_checks(i)};
+    step = {.handler = handler(treatment),
+            .imm = i.op == Operation::kMov32Imm ? static_cast<uint32_t>(i.imm) : i.imm,
             .off = i.off,
             .dst = i.dst,
             .src = i.src,
@@ -51,6 +63,12 @@ class Preparation {
       step.imm = reinterpret_cast<uintptr_t>(&steps_[code_.functions[i.target].begin]);
     else if (is_jump(i.op))
       step.off = static_cast<int32_t>(&steps_[i.target] - &step) * static_cast<int32_t>(sizeof(Step));
+    return treatment;
+  }
+
+  // One operation for all constants.
+  static Operation simplified(Operation op) {
+    return op == Operation::kMov64Imm || op == Operation::kMov32Imm ? Operation::kLdImm64 : op;
   }
 
   bool needs_checks(const LoweredInstruction& i) const {
