@@ -70,7 +70,7 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   const uint64_t r0 =
       function->program->executable(run().engine, run().mode).call(*this, *function, arguments);
   run().frame_top = caller_frame;
-  run().program = caller;
+  if (run().program != caller) enter(*caller);
   return r0;
 }
 

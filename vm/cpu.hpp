@@ -63,6 +63,13 @@ class Cpu : public RunState {
   // The JIT's code gets the CPU and addresses these fields: the base comes first in it.
   RunState& run() { return *this; }
 
+  // Another program goes on: what the one before was allowed to touch says nothing about it.
+  void enter(const Program& program) {
+    run().program = &program;
+    run().last_read.size = 0;
+    run().last_write.size = 0;
+  }
+
   unsigned id() const { return id_; }
   Machine& machine() const { return machine_; }
   Random& random() { return random_; }
@@ -116,9 +123,7 @@ class Cpu : public RunState {
     run().fuel = fuel;
     run().faulted = 0;
     run().frame_top = run().stack_begin + kFrameSize;
-    run().program = &program;
-    run().last_read.size = 0;
-    run().last_write.size = 0;
+    enter(program);
     run().tail_calls = 0;
     grants_.clear();
     // What a program left on the stack is the next one's to see only where the verifier lets it.

@@ -181,7 +181,7 @@ const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map_add
   if (!target) return nullptr;
   const Subprogram& entry = target->subprograms().front();
   if (!cpu.consume_fuel(entry.length(), site.slot)) return nullptr;
-  cpu.run().program = target;
+  cpu.enter(*target);
   cpu.expect_whole_stack_written();
   return target;
 }

@@ -32,9 +32,9 @@ constexpr auto kRows = std::to_array<FusedRow>({
 #include "vm/operations.def"
 });
 
+static_assert(kRows.size() == kOperations - kIsaOperations);
+
 constexpr size_t position(Operation op) { return static_cast<size_t>(op) - kIsaOperations; }
-#define SKEP_SELECT(name, ...) static_assert(position(Operation::k##name) < kRows.size());
-#include "vm/operations.def"
 
 }  // namespace
 

@@ -44,6 +44,20 @@ inline constexpr uint16_t kIsaOperations = 0
 #include "isa/instructions.def"
     ;
 
+// How many there are in all.
+inline constexpr uint16_t kOperations = kIsaOperations
+#define SKEP_ALU3(...) +1
+#define SKEP_ADDRESS(...) +1
+#define SKEP_ROTATE(...) +1
+#define SKEP_LOAD_INDEXED(...) +1
+#define SKEP_LOAD_SWAPPED(...) +1
+#define SKEP_STORE_INDEXED(...) +1
+#define SKEP_STORE_SWAPPED(...) +1
+#define SKEP_JUMP_CLEAR(...) +1
+#define SKEP_SELECT(...) +1
+#include "vm/operations.def"
+    ;
+
 constexpr Operation operation(isa::Op op) { return static_cast<Operation>(op); }
 constexpr bool is_fused(Operation op) { return static_cast<uint16_t>(op) >= kIsaOperations; }
 // Of an operation that is not fused.

@@ -60,10 +60,8 @@ const Subprogram* Program::function_at(uint64_t address) const {
   return nullptr;
 }
 
-const Executable& Program::executable(EngineKind kind, Mode mode) const {
-  const size_t index = static_cast<size_t>(kind) * 2 + static_cast<size_t>(mode);
-  // Acquire pairs with the release below: whoever sees the pointer sees the finished code.
-  if (const Executable* ready = ready_[index].load(std::memory_order_acquire)) return *ready;
+const Executable& Program::prepare(EngineKind kind, Mode mode) const {
+  const size_t index = executable_index(kind, mode);
   std::scoped_lock lock(mutex_);
   if (!executables_[index]) executables_[index] = engines_.get(kind).prepare(*this, mode);
   ready_[index].store(executables_[index].get(), std::memory_order_release);

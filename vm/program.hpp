@@ -73,9 +73,18 @@ class Program final : public maps::Object {
   const Subprogram* function_at(uint64_t address) const;
 
   // The program's code for an engine, made on first use. Thread-safe; the result lives as the program.
-  const Executable& executable(EngineKind kind, Mode mode) const;
+  const Executable& executable(EngineKind kind, Mode mode) const {
+    const size_t index = executable_index(kind, mode);
+    // Acquire pairs with the release in prepare(): whoever sees the pointer sees the finished code.
+    const Executable* ready = ready_[index].load(std::memory_order_acquire);
+    return ready ? *ready : prepare(kind, mode);
+  }
 
  private:
+  static size_t executable_index(EngineKind kind, Mode mode) {
+    return static_cast<size_t>(kind) * 2 + static_cast<size_t>(mode);
+  }
+  const Executable& prepare(EngineKind kind, Mode mode) const;
   Program(ProgramSpec spec, const ProgramEnvironment& environment);
 
   ProgramSpec spec_;

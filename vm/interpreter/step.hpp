@@ -1,0 +1,104 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "vm/cpu.hpp"
+#include "vm/lowering.hpp"
+
+// What the interpreter executes: an operation with the function that carries it out.
+namespace skep::vm::interpreter {
+
+struct Step;
+struct Activation;
+
+// Executes a step, and then what follows it. Returns the step to go on at, or nullptr: the function that was
+// entered from C++ is done, or the run is over.
+using Handler = const Step* (*)(const Step* step, Activation& activation, Cpu& cpu);
+
+struct Charge {
+  uint32_t cost;  // as LoweredInstruction's
+  uint32_t slot;
+};
+
+// A LoweredInstruction as its handler wants it.
+struct Step {
+  Handler handler;
+  uint64_t imm;  // of local calls: the address of the function's first step
+  int32_t off;   // of jumps: the distance to where they lead, in bytes
+  uint8_t dst;
+  uint8_t src;
+  uint8_t index;
+  uint8_t scale;
+  union {
+    Charge charge;
+    HelperFunction helper;  // of helper calls
+  };
+};
+static_assert(sizeof(Step) == 32);
+
+// Bytes [begin, begin + count) are where an access of some width may begin.
+struct Window {
+  uint64_t begin;
+  uint64_t count;
+};
+
+// The windows of the accesses of one direction, by the logarithm of their width.
+using Windows = std::array<Window, 4>;
+
+// A function that runs.
+struct Frame {
+  const Step* resume;             // where its caller goes on
+  const Program* program;         // the caller's
+  std::array<uint64_t, 4> saved;  // the caller's r6 to r9
+  uint64_t loops_left;            // of its own may_goto
+};
+
+// The functions that run since the interpreter was entered from C++. Left uninitialised: begin() writes what
+// has to have a value.
+struct Activation {
+  std::array<uint64_t, kOperandRegisters> r;  // kZeroRegister is 0
+  Frame* frame;                               // of the running function
+  // In checked mode: where the last accesses hit, so that the next ones need not search.
+  std::array<Windows, 2> windows;  // reads, writes
+  std::array<Frame, kMaxFrames> frames;
+
+  template <Mode mode>
+  void begin(uint64_t frame_top) {
+    r = {};
+    r[isa::kFramePointer] = frame_top;
+    frame = frames.data();
+    frame->loops_left = kMaxLoops;
+    if constexpr (mode == Mode::kChecked) forget_windows();
+  }
+  void forget_windows() {
+    for (Windows& direction : windows)
+      for (Window& window : direction) window.count = 0;
+  }
+  // r1 to r5 are scratch across a call: in checked mode, where programs may read them, a fixed value keeps
+  // runs reproducible.
+  void clear_arguments() {
+    for (unsigned n = 1; n <= 5; ++n) r[n] = 0;
+  }
+};
+
+// Handlers go on by calling the next one as the last thing they do, which an optimising compiler makes a
+// jump: the compilers' other way, computed goto, would have all handlers in one function (slower here by a
+// tenth) and no templates to make super-steps by. Where the build does not promise such jumps, handlers
+// return to a loop.
+#ifdef SKEP_TAIL_CALLS
+inline constexpr bool kTailCalls = true;
+#else
+inline constexpr bool kTailCalls = false;
+#endif
+
+[[gnu::always_inline]] inline const Step* go_on(const Step* step, Activation& activation, Cpu& cpu) {
+  if constexpr (kTailCalls) return step->handler(step, activation, cpu);
+  return step;
+}
+
+inline void execute(const Step* step, Activation& activation, Cpu& cpu) {
+  while (step) step = step->handler(step, activation, cpu);
+}
+
+}  // namespace skep::vm::interpreter
