@@ -117,7 +117,8 @@ void Emitter::lay_out_frame(const vm::Subprogram& function) {
   facts_ = &analysis_.functions[function.index];
   saved_ = 0;
   for (const uint32_t callee : facts_->callees) saved_ |= saved_across(analysis_.functions[callee]);
-  const int words = std::popcount(saved_) + (function.uses_may_goto ? 1 : 0);
+  const int words =
+      std::popcount(saved_) + (facts_->loops ? kLoopWords : 0) + (function.uses_may_goto ? 1 : 0);
   // The return address makes it even.
   const bool pad = facts_->calls_cpp && words % 2 == 0;
   frame_bytes_ = (words + (pad ? 1 : 0)) * static_cast<int>(sizeof(uint64_t));
@@ -139,10 +140,16 @@ void Emitter::function(const vm::Subprogram& function) {
     offsets_.push_back(static_cast<uint32_t>(a_.offset()));
     instruction(code.instructions[n]);
   }
-  if (!returns_zero_) return;
-  a_.bind(return_zero_);
-  a_.xor_(x86::eax, x86::eax);
-  leave();
+  if (returns_zero_) {
+    a_.bind(return_zero_);
+    a_.xor_(x86::eax, x86::eax);
+    leave();
+  }
+  for (const auto& [label, emit] : out_of_line_) {
+    a_.bind(label);
+    emit();
+  }
+  out_of_line_.clear();
 }
 
 void Emitter::align_loop_head() {
@@ -334,9 +341,12 @@ void Emitter::move_immediate(const Gp& dst, uint64_t value) {
 
 // A verified program ends by itself.
 void Emitter::charge(const Instruction& i) {
-  if (!checked() || i.cost == 0) return;
-  a_.sub(run_state(offsetof(RunState, fuel)), imm(i.cost));
-  a_.js(fault(vm::FaultKind::kFuel, i.slot));
+  if (checked() && i.cost != 0) take_fuel(imm(i.cost), i.slot);
+}
+
+void Emitter::take_fuel(const asmjit::Operand& amount, uint32_t slot) {
+  a_.emit(x86::Inst::kIdSub, run_state(offsetof(RunState, fuel)), amount);
+  a_.js(fault(vm::FaultKind::kFuel, slot));
 }
 
 }  // namespace skep::jit

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "jit/analysis.hpp"
@@ -67,6 +69,7 @@ class Emitter {
   void call(const void* function);
   void move_immediate(const Gp& dst, uint64_t value);
   void charge(const Instruction& i);
+  void take_fuel(const asmjit::Operand& amount, uint32_t slot);
 
   // emit_arithmetic.cpp
   void arithmetic(const Instruction& i, const isa::Row& row);
@@ -111,12 +114,30 @@ class Emitter {
   // emit_call.cpp
   void local_call(const Instruction& i);
   void helper_call(const Instruction& i);
+  void ordinary_call(const Instruction& i);
   void tail_call(const vm::CallSite& site);
   void packet_load(const Instruction& i, const isa::Row& row);
   void leave();
   RegisterSet saved_across(const FunctionFacts& callee) const;
   Mem save_slot(unsigned reg) const;
+  void save_registers(RegisterSet set);
+  void restore_registers(RegisterSet set);
+  void back_in_program();
   void clear_arguments();
+
+  // emit_known_call.cpp
+  void known_call(const Instruction& i, const vm::KnownCall& known);
+  void known_tail_call(const vm::CallSite& site, maps::Map& programs);
+  void enter_target();
+  void lookup(const Instruction& i, maps::Map& map);
+  void array_lookup(const maps::Map& map, const maps::ArrayLayout& layout, const Label& done);
+  void check_key(const Instruction& i, uint32_t size, const Label& done);
+  void note_value(const maps::Map& map);
+  void forget_values();
+  void loop(const vm::Subprogram& callback);
+  void loop_body(const vm::Subprogram& callback);
+  void out_of_line(const Label& label, std::function<void()> emit);
+  Mem loop_slot(unsigned word) const;
 
   // checks.cpp
   Mem checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
@@ -141,6 +162,7 @@ class Emitter {
   uint32_t end_of_functions_ = 0;
   std::vector<FaultStub> fault_stubs_;
   std::vector<CheckThunk> check_thunks_;
+  std::vector<std::pair<Label, std::function<void()>>> out_of_line_;  // of the function being emitted
   Label trampoline_;
   Label entry_;
   Label unwind_;  // the run is over: back to C++ with r0 = 0
@@ -157,6 +179,9 @@ class Emitter {
 asmjit::x86::CondCode condition_code(isa::Condition condition);
 // The memory at base + (index << scale) + off of an operation.
 asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes);
+
+// The words that a function's loops have in its native frame.
+inline constexpr int kLoopWords = 2;
 
 // A field of the CPU's vm::RunState, by its offset.
 inline asmjit::x86::Mem run_state(size_t offset) {
