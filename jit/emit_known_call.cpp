@@ -40,8 +40,8 @@ void Emitter::known_tail_call(const vm::CallSite& site, maps::Map& programs) {
   const auto tail_calls = x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, tail_calls)));
   const auto code =
       static_cast<int32_t>(offsetof(vm::TailTarget, code) + static_cast<size_t>(mode_) * sizeof(void*));
-  a_.mov(kScratch2.r32(), native(3).r32());
-  a_.cmp(kScratch2.r32(), imm(static_cast<int32_t>(programs.spec().max_entries)));
+  a_.mov(kAddress.r32(), native(3).r32());
+  a_.cmp(kAddress.r32(), imm(static_cast<int32_t>(programs.spec().max_entries)));
   a_.jae(go_on);
   // The kernel counts the attempt, whether or not a program is there.
   a_.mov(x86::eax, tail_calls);
@@ -50,12 +50,12 @@ void Emitter::known_tail_call(const vm::CallSite& site, maps::Map& programs) {
   a_.inc(x86::eax);
   a_.mov(tail_calls, x86::eax);
   move_immediate(kScratch, reinterpret_cast<uintptr_t>(programs.object_slots()));
-  a_.mov(kScratch, x86::qword_ptr(kScratch, kScratch2, 3));
+  a_.mov(kScratch, x86::qword_ptr(kScratch, kAddress, 3));
   a_.test(kScratch, kScratch);
   a_.jz(go_on);
   a_.mov(kScratch, x86::qword_ptr(kScratch, offsetof(maps::ObjectHolder, run_data)));
-  a_.mov(kScratch2, x86::qword_ptr(kScratch, code));
-  a_.test(kScratch2, kScratch2);
+  a_.mov(kAddress, x86::qword_ptr(kScratch, code));
+  a_.test(kAddress, kAddress);
   a_.jz(prepare);
   a_.bind(prepared);
   a_.mov(x86::rax, x86::qword_ptr(kScratch, offsetof(vm::TailTarget, cost)));
@@ -72,14 +72,14 @@ void Emitter::known_tail_call(const vm::CallSite& site, maps::Map& programs) {
     a_.mov(x86::rdi, kCpu);
     a_.mov(x86::rsi, kScratch);
     call(reinterpret_cast<const void*>(&prepare_target));
-    a_.mov(kScratch2, x86::rax);
+    a_.mov(kAddress, x86::rax);
     a_.pop(kScratch);
     a_.pop(native(1));
     a_.jmp(prepared);
   });
 }
 
-// Jumps to the code in kScratch2. The target's frame takes the place of this one. It sees r1 alone.
+// Jumps to the code in kAddress. The target's frame takes the place of this one. It sees r1 alone.
 void Emitter::enter_target() {
   a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
   if (checked()) {
@@ -88,7 +88,7 @@ void Emitter::enter_target() {
       if (n != 1) a_.xor_(native(n).r32(), native(n).r32());
   }
   if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
-  a_.jmp(kScratch2);
+  a_.jmp(kAddress);
 }
 
 // Another program has other maps.
@@ -154,9 +154,9 @@ void Emitter::array_lookup(const maps::Map& map, const maps::ArrayLayout& layout
   a_.jae(done);
   move_immediate(x86::rax, reinterpret_cast<uintptr_t>(layout.elements));
   if (layout.cpu_stride != 0) {
-    a_.mov(kScratch2.r32(), x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
-    a_.imul(kScratch2, kScratch2, imm(layout.cpu_stride));
-    a_.add(x86::rax, kScratch2);
+    a_.mov(kAddress.r32(), x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
+    a_.imul(kAddress, kAddress, imm(layout.cpu_stride));
+    a_.add(x86::rax, kAddress);
   }
   if (!std::has_single_bit(layout.element_size)) {
     a_.imul(kScratch, kScratch, imm(layout.element_size));

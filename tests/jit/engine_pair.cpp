@@ -28,9 +28,9 @@ std::ostream& operator<<(std::ostream& out, const Outcome& o) {
   return out << std::dec;
 }
 
-EnginePair::EnginePair(std::vector<vm::HelperRow> helpers, const JitOptions& options)
-    : machine_(
-          std::move(*vm::Machine::create({.seed = 1}, helpers, vm::make_interpreter(), make_jit(options)))) {
+EnginePair::EnginePair(std::vector<vm::HelperRow> helpers, const JitOptions& options, unsigned cpu)
+    : machine_(std::move(*vm::Machine::create({.cpus = cpu + 1, .seed = 1}, helpers, vm::make_interpreter(),
+                                              make_jit(options)))) {
   set_memory(std::vector<std::byte>(64));
 }
 
@@ -73,7 +73,7 @@ void EnginePair::set_memory(std::vector<std::byte> bytes) {
 
 Outcome EnginePair::run(const vm::Program& program, vm::EngineKind engine, vm::Mode mode, uint64_t fuel) {
   std::ranges::copy(initial_, memory_.begin());
-  vm::Cpu& cpu = machine_->cpu(0);
+  vm::Cpu& cpu = this->cpu();
   const vm::CpuLock lock(cpu);
   auto* stack = reinterpret_cast<std::byte*>(cpu.stack_begin);
   std::fill_n(stack, cpu.stack_end - cpu.stack_begin, std::byte{0});

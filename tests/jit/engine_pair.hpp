@@ -45,7 +45,9 @@ class EnginePair {
  public:
   static constexpr uint64_t kFuel = 100'000;
 
-  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {});
+  // Runs are made on the CPU of that number, the machine's last.
+  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {},
+                      unsigned cpu = 0);
 
   // Fails the test where the program is refused.
   std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions,
@@ -66,7 +68,7 @@ class EnginePair {
   Outcome run_both(std::string_view text, vm::Mode mode = vm::Mode::kChecked, uint64_t fuel = kFuel);
 
   vm::Machine& machine() { return *machine_; }
-  vm::Cpu& cpu() { return machine_->cpu(0); }
+  vm::Cpu& cpu() { return machine_->cpu(machine_->cpus() - 1); }
 
  private:
   std::unique_ptr<vm::Machine> machine_;

@@ -204,6 +204,8 @@ class Generator {
       put({Op::kLdFunc, 1, 0, 0, 0, 0}, 0);
       return put(Op::kCallHelper, 0, 0, 0, options_.callback_helper);
     }
+    if (options_.loop_helper != 0 && percent(30)) return loop();
+    if (options_.lookup_helper != 0 && percent(30)) return look_up();
     if (options_.plain_helper == 0) return arithmetic();
     if (percent(20)) {
       const uint8_t number = target_reg();
@@ -211,6 +213,22 @@ class Generator {
       return put(Op::kCallReg, number, 0, 0, 0);
     }
     put(Op::kCallHelper, 0, 0, 0, options_.plain_helper);
+  }
+
+  void loop() {
+    put(Op::kMov32Imm, 1, 0, 0, static_cast<int64_t>(below(6)));
+    put({Op::kLdFunc, 2, 0, 0, 0, 0}, 0);
+    put(Op::kMov64Imm, 4, 0, 0, percent(95) ? 0 : 1);
+    put(Op::kCallHelper, 0, 0, 0, options_.loop_helper);
+  }
+  void look_up() {
+    const uint8_t base = percent(80) ? isa::kFramePointer : kMemory;
+    put(Op::kMov64Reg, 2, base, 0, 0);
+    put(Op::kAdd64Imm, 2, 0, 0, base == isa::kFramePointer ? -8 : 0);
+    if (percent(80)) put(Op::kSt32, 2, 0, 0, static_cast<int64_t>(below(6)));
+    put({Op::kLdMapFd, 1, 0, 0, 0, 0});
+    put(Op::kCallHelper, 0, 0, 0, options_.lookup_helper);
+    if (percent(70)) put(Op::kLdx32, 3, 0, 0, 0);
   }
 
   void packet() {

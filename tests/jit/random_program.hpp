@@ -14,6 +14,8 @@ struct RandomProgramOptions {
   uint32_t memory_size = 64;    // of the raw memory it is run over
   int32_t plain_helper = 0;     // takes anything; 0: none
   int32_t callback_helper = 0;  // takes a function and an argument for it; 0: none
+  int32_t loop_helper = 0;      // bpf_loop; 0: none
+  int32_t lookup_helper = 0;    // map_lookup_elem, of the map that map_by_fd(0) names; 0: none
   bool initialised = false;     // reads no register that a verifier would not let it read
 };
 

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 
 #include "engine_pair.hpp"
+#include "helpers/helpers.hpp"
 #include "vm/random.hpp"
 
 namespace skep::jit {
@@ -98,6 +100,36 @@ TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
     if (HasFailure()) break;
   }
   EXPECT_GT(verified, 1000u);
+}
+
+// Helpers that are carried out in place, against their functions on the interpreter.
+TEST(RandomPrograms, EnginesAgreeOnKnownCalls) {
+  std::vector<vm::HelperRow> rows = helpers();
+  for (const vm::HelperRow& row : skep::helpers::builtin_helpers())
+    if (row.id == BPF_FUNC_loop || row.id == BPF_FUNC_map_lookup_elem) {
+      rows.push_back(row);
+      rows.back().id += 100;
+    }
+  constexpr std::array kTypes{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_ARRAY};
+  std::map<FaultKind, unsigned> ends;
+  for (const auto type : kTypes) {
+    EnginePair pair(rows, {}, 1);
+    pair.add_map({.type = type, .key_size = 4, .value_size = 12, .max_entries = 4, .name = "values"});
+    pair.set_memory(random_bytes(9, 64));
+    for (uint64_t seed = 400'000; seed < 401'000; ++seed) {
+      SCOPED_TRACE(seed);
+      const auto program = pair.load(random_program(seed, {.functions = 4,
+                                                           .callback_helper = kCallTwice,
+                                                           .loop_helper = BPF_FUNC_loop + 100,
+                                                           .lookup_helper = BPF_FUNC_map_lookup_elem + 100}));
+      if (!program) break;
+      ++ends[pair.run_both(*program, Mode::kChecked, 5000).kind];
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(ends[FaultKind::kNone], 500u);
+  EXPECT_GT(ends[FaultKind::kFuel], 50u);
+  EXPECT_GT(ends[FaultKind::kCallDepth], 5u);
 }
 
 TEST(RandomPrograms, OneSeedGivesOneProgram) {
