@@ -84,9 +84,11 @@ std::vector<vm::HelperRow> helpers() {
 class Subject {
  public:
   explicit Subject(unsigned options)
-      : machine_(helpers(), {.use_bmi2 = (options & 1) == 0,
-                             .use_movbe = (options & 2) == 0,
-                             .loop_alignment = (options & 4) == 0 ? 0U : 16U}) {
+      : machine_(helpers(),
+                 {.use_bmi2 = (options & 1) == 0,
+                  .use_movbe = (options & 2) == 0,
+                  .loop_alignment = (options & 4) == 0 ? 0U : 16U},
+                 1) {
     const auto add = [this](uint32_t type, uint32_t value_size) {
       return machine_.add_map(
           {.type = type, .key_size = 4, .value_size = value_size, .max_entries = 4, .name = "map"});

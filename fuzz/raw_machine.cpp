@@ -46,9 +46,9 @@ std::ostream& operator<<(std::ostream& out, const Outcome& o) {
   return out << std::dec;
 }
 
-RawMachine::RawMachine(std::span<const vm::HelperRow> helpers, const jit::JitOptions& options)
-    : machine_(std::move(
-          *vm::Machine::create({.seed = 1}, helpers, vm::make_interpreter(), jit::make_jit(options)))) {
+RawMachine::RawMachine(std::span<const vm::HelperRow> helpers, const jit::JitOptions& options, unsigned cpu)
+    : machine_(std::move(*vm::Machine::create({.cpus = cpu + 1, .seed = 1}, helpers, vm::make_interpreter(),
+                                              jit::make_jit(options)))) {
   set_memory(std::vector<std::byte>(64));
 }
 
@@ -103,7 +103,7 @@ std::vector<std::byte> RawMachine::map_contents() {
 Outcome RawMachine::run(const vm::Program& program, vm::EngineKind engine, vm::Mode mode, uint64_t fuel) {
   std::ranges::copy(initial_, memory_.begin());
   if (reset_maps_) clear_maps();
-  vm::Cpu& cpu = machine_->cpu(0);
+  vm::Cpu& cpu = this->cpu();
   auto* stack = reinterpret_cast<std::byte*>(cpu.stack_begin);
   Outcome out;
   {

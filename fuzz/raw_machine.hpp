@@ -44,7 +44,9 @@ class RawMachine {
  public:
   static constexpr uint64_t kFuel = 100'000;
 
-  explicit RawMachine(std::span<const vm::HelperRow> helpers, const jit::JitOptions& options = {});
+  // Runs are made on the CPU of that number, the machine's last.
+  explicit RawMachine(std::span<const vm::HelperRow> helpers, const jit::JitOptions& options = {},
+                      unsigned cpu = 0);
 
   Result<std::shared_ptr<vm::Program>> load(std::vector<isa::Encoded> code,
                                             vm::PassSet passes = vm::PassSet::all());
@@ -62,7 +64,7 @@ class RawMachine {
               uint64_t fuel = kFuel);
 
   vm::Machine& machine() { return *machine_; }
-  vm::Cpu& cpu() { return machine_->cpu(0); }
+  vm::Cpu& cpu() { return machine_->cpu(machine_->cpus() - 1); }
 
  private:
   void clear_maps();

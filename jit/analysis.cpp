@@ -1,5 +1,6 @@
 #include "jit/analysis.hpp"
 
+#include <limits>
 #include <tuple>
 
 #include "vm/helper_call.hpp"
@@ -35,9 +36,11 @@ class FactFinder {
   FactFinder(const vm::Program& program, vm::Mode mode) : program_(program), mode_(mode) {}
 
   Analysis run() {
+    const bool checked = mode_ == vm::Mode::kChecked;
     out_.targets.resize(program_.optimized().instructions.size());
     if (mode_ == vm::Mode::kChecked) out_.accesses.resize(out_.targets.size());
     for (const vm::Subprogram& function : program_.subprograms()) out_.functions.push_back(own(function));
+    for (const uint32_t callback : callbacks_) out_.functions[callback].fresh_registers = checked;
     while (spread()) {
     }
     return std::move(out_);
@@ -60,7 +63,7 @@ class FactFinder {
       if (vm::is_jump(i.op))
         out_.targets[i.target] |= i.target > n ? Analysis::kForward : Analysis::kBackward;
       if (is_packet_load(i.op)) f.calls_cpp = f.uses_cpu = true;
-      if (i.op == Operation::kCallHelper || i.op == Operation::kCallReg) note_helper_call(f, i);
+      if (i.op == Operation::kCallHelper || i.op == Operation::kCallReg) call(f, i);
     }
     // Checked code holds accesses against frames and regions, and counts.
     const bool checked = mode_ == vm::Mode::kChecked;
@@ -72,11 +75,39 @@ class FactFinder {
     return f;
   }
 
+  void call(FunctionFacts& f, const LoweredInstruction& i) {
+    const vm::KnownCall* known = program_.optimized().known_call(i);
+    if (!known) return note_helper_call(f, i);
+    const bool checked = mode_ == vm::Mode::kChecked;
+    switch (reinterpret_cast<const vm::CallSite*>(i.imm)->helper->intrinsic) {
+      case vm::Intrinsic::kNone:
+        return note_helper_call(f, i);
+      case vm::Intrinsic::kProcessorId:
+        f.uses_cpu = true;
+        return;
+      case vm::Intrinsic::kMapLookup:
+        f.names |= kArguments;
+        f.uses_cpu = true;
+        f.calls_cpp |= checked || !inlined_layout(*known->map);
+        return;
+      case vm::Intrinsic::kLoop:
+        f.names |= kArguments;
+        f.loops = f.has_frame = f.uses_cpu = true;
+        f.callees.push_back(known->callback->index);
+        callbacks_.push_back(known->callback->index);
+        return;
+    }
+  }
+
   // One step of what callees do to their callers' facts; false: nothing new.
   bool spread() {
     bool changed = false;
     for (FunctionFacts& f : out_.functions) {
       for (const uint32_t callee : f.callees) changed |= spread(out_.functions[callee], f);
+      if (!f.fresh_registers) continue;
+      const RegisterSet before = f.clobbers;
+      f.clobbers |= f.names & kCalleeSaved;
+      changed |= f.clobbers != before;
     }
     return changed;
   }
@@ -98,10 +129,17 @@ class FactFinder {
 
   const vm::Program& program_;
   vm::Mode mode_;
+  std::vector<uint32_t> callbacks_;
   Analysis out_;
 };
 
 }  // namespace
+
+std::optional<maps::ArrayLayout> inlined_layout(const maps::Map& map) {
+  const auto layout = map.array_layout();
+  const auto fits = [](size_t bytes) { return bytes <= std::numeric_limits<int32_t>::max(); };
+  return layout && fits(layout->element_size) && fits(layout->cpu_stride) ? layout : std::nullopt;
+}
 
 Analysis analyse(const vm::Program& program, vm::Mode mode) { return FactFinder(program, mode).run(); }
 

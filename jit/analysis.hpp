@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct FunctionFacts {
   bool uses_cpu = false;
   bool tail_calls = false;
   bool moves_packet = false;
+  bool loops = false;               // calls a function in a loop of its own: kept off what it calls
+  bool fresh_registers = false;     // is called by such a loop: begins with registers of 0 in checked mode
   std::vector<uint32_t> callees;    // its own
   std::vector<RegionCache> caches;  // its own; checked mode's
 };
@@ -40,6 +43,9 @@ struct Analysis {
   bool is_target(uint32_t index) const { return targets[index] != kNone; }
   bool is_loop_head(uint32_t index) const { return (targets[index] & kBackward) != 0; }
 };
+
+// The memory for a value of the map is found by generated code alone.
+std::optional<maps::ArrayLayout> inlined_layout(const maps::Map& map);
 
 Analysis analyse(const vm::Program& program, vm::Mode mode);
 

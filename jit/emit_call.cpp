@@ -19,6 +19,23 @@ Emitter::Mem Emitter::save_slot(unsigned reg) const {
   return x86::qword_ptr(x86::rsp, static_cast<int32_t>(below * sizeof(uint64_t)));
 }
 
+void Emitter::save_registers(RegisterSet set) {
+  for (unsigned reg = 6; reg <= 9; ++reg)
+    if ((set & register_bit(reg)) != 0) a_.mov(save_slot(reg), native(reg));
+}
+
+void Emitter::restore_registers(RegisterSet set) {
+  for (unsigned reg = 6; reg <= 9; ++reg)
+    if ((set & register_bit(reg)) != 0) a_.mov(native(reg), save_slot(reg));
+}
+
+// Another program may have returned here.
+void Emitter::back_in_program() {
+  move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
+  a_.mov(run_state(offsetof(RunState, program)), kScratch);
+  if (checked()) forget_values();
+}
+
 void Emitter::local_call(const Instruction& i) {
   const FunctionFacts& callee = analysis_.functions[i.target];
   const RegisterSet saved = saved_across(callee);
@@ -28,28 +45,28 @@ void Emitter::local_call(const Instruction& i) {
     a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
     a_.ja(fault(vm::FaultKind::kCallDepth, i.slot));
   }
-  for (unsigned reg = 6; reg <= 9; ++reg)
-    if ((saved & register_bit(reg)) != 0) a_.mov(save_slot(reg), native(reg));
+  save_registers(saved);
   if (checked())
     a_.mov(kFrame, kScratch);
   else if (callee.has_frame)
     a_.add(kFrame, vm::kFrameSize);
   a_.call(functions_[i.target]);
   if (callee.has_frame) a_.sub(kFrame, vm::kFrameSize);
-  for (unsigned reg = 6; reg <= 9; ++reg)
-    if ((saved & register_bit(reg)) != 0) a_.mov(native(reg), save_slot(reg));
-  if (callee.tail_calls) {
-    // Another program may have returned here.
-    move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
-    a_.mov(run_state(offsetof(RunState, program)), kScratch);
-  }
+  restore_registers(saved);
+  if (callee.tail_calls) back_in_program();
   if (checked() && callee.moves_packet) checks_.drop();
   clear_arguments();
 }
 
 void Emitter::helper_call(const Instruction& i) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
+  if (const vm::KnownCall* known = program_.optimized().known_call(i)) return known_call(i, *known);
   if (site.helper && site.helper->special == vm::Special::kTailCall) return tail_call(site);
+  ordinary_call(i);
+}
+
+void Emitter::ordinary_call(const Instruction& i) {
+  const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
   if (checked() || vm::may_call_back(site)) a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   if (vm::entry_reads_call_site(site, mode_)) {
     move_immediate(kScratch, i.imm);

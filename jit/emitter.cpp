@@ -118,8 +118,9 @@ void Emitter::lay_out_frame(const vm::Subprogram& function) {
   facts_ = &analysis_.functions[function.index];
   saved_ = 0;
   for (const uint32_t callee : facts_->callees) saved_ |= saved_across(analysis_.functions[callee]);
-  const int words =
-      std::popcount(saved_) + (function.uses_may_goto ? 1 : 0) + AccessChecks::frame_words(facts_->caches);
+  const int front = std::popcount(saved_) + (facts_->loops ? kLoopWords : 0);
+  caches_at_ = front * static_cast<int>(sizeof(uint64_t));
+  const int words = front + AccessChecks::frame_words(facts_->caches) + (function.uses_may_goto ? 1 : 0);
   // The return address makes it even.
   const bool pad = facts_->calls_cpp && words % 2 == 0;
   frame_bytes_ = (words + (pad ? 1 : 0)) * static_cast<int>(sizeof(uint64_t));
@@ -134,7 +135,7 @@ void Emitter::function(const vm::Subprogram& function) {
   if (frame_bytes_ != 0) a_.sub(x86::rsp, frame_bytes_);
   if (function.uses_may_goto)
     a_.mov(x86::qword_ptr(x86::rsp, frame_bytes_ - 8), imm(static_cast<int64_t>(vm::kMaxLoops)));
-  checks_.begin_function(facts_->caches, std::popcount(saved_) * static_cast<int>(sizeof(uint64_t)));
+  checks_.begin_function(facts_->caches, caches_at_);
   const vm::Code& code = program_.optimized();
   for (uint32_t n = code.functions[function.index].begin; n < code.functions[function.index].end; ++n) {
     if (analysis_.is_loop_head(n)) align_loop_head();
@@ -143,10 +144,16 @@ void Emitter::function(const vm::Subprogram& function) {
     current_ = n;
     instruction(code.instructions[n]);
   }
-  if (!returns_zero_) return;
-  a_.bind(return_zero_);
-  a_.xor_(x86::eax, x86::eax);
-  leave();
+  if (returns_zero_) {
+    a_.bind(return_zero_);
+    a_.xor_(x86::eax, x86::eax);
+    leave();
+  }
+  for (const auto& [label, emit] : out_of_line_) {
+    a_.bind(label);
+    emit();
+  }
+  out_of_line_.clear();
 }
 
 void Emitter::align_loop_head() {
@@ -345,9 +352,15 @@ void Emitter::move_immediate(const Gp& dst, uint64_t value) {
 
 // A verified program ends by itself.
 void Emitter::charge(const Instruction& i) {
-  if (!checked() || i.cost == 0) return;
-  a_.sub(kFuel, imm(i.cost));
-  a_.js(fault(vm::FaultKind::kFuel, i.slot));
+  if (checked() && i.cost != 0) take_fuel(imm(i.cost), i.slot);
+}
+
+void Emitter::take_fuel(const asmjit::Operand& amount, uint32_t slot) {
+  if (checked())
+    a_.emit(x86::Inst::kIdSub, kFuel, amount);
+  else
+    a_.emit(x86::Inst::kIdSub, run_state(offsetof(RunState, fuel)), amount);
+  a_.js(fault(vm::FaultKind::kFuel, slot));
 }
 
 // Before C++ is called, which may change the register and look at the field, and before another use of the

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "jit/access_checks.hpp"
@@ -65,6 +67,7 @@ class Emitter {
   void charge(const Instruction& i);
   void spill_fuel();
   void reload_fuel();
+  void take_fuel(const asmjit::Operand& amount, uint32_t slot);
 
   // emit_arithmetic.cpp
   void arithmetic(const Instruction& i, const isa::Row& row);
@@ -111,12 +114,30 @@ class Emitter {
   // emit_call.cpp
   void local_call(const Instruction& i);
   void helper_call(const Instruction& i);
+  void ordinary_call(const Instruction& i);
   void tail_call(const vm::CallSite& site);
   void packet_load(const Instruction& i, const isa::Row& row);
   void leave();
   RegisterSet saved_across(const FunctionFacts& callee) const;
   Mem save_slot(unsigned reg) const;
+  void save_registers(RegisterSet set);
+  void restore_registers(RegisterSet set);
+  void back_in_program();
   void clear_arguments();
+
+  // emit_known_call.cpp
+  void known_call(const Instruction& i, const vm::KnownCall& known);
+  void known_tail_call(const vm::CallSite& site, maps::Map& programs);
+  void enter_target();
+  void lookup(const Instruction& i, maps::Map& map);
+  void array_lookup(const maps::Map& map, const maps::ArrayLayout& layout, const Label& done);
+  void check_key(const Instruction& i, uint32_t size, const Label& done);
+  void note_value(const maps::Map& map);
+  void forget_values();
+  void loop(const vm::Subprogram& callback);
+  void loop_body(const vm::Subprogram& callback);
+  void out_of_line(const Label& label, std::function<void()> emit);
+  Mem loop_slot(unsigned word) const;
 
   const vm::Program& program_;
   vm::Mode mode_;
@@ -132,6 +153,7 @@ class Emitter {
   uint32_t end_of_functions_ = 0;
   std::vector<FaultStub> fault_stubs_;
   AccessChecks checks_;
+  std::vector<std::pair<Label, std::function<void()>>> out_of_line_;  // of the function being emitted
   Label trampoline_;
   Label entry_;
   Label unwind_;  // the run is over: back to C++ with r0 = 0
@@ -141,6 +163,7 @@ class Emitter {
   uint32_t current_ = 0;  // the operation
   const FunctionFacts* facts_ = nullptr;
   int32_t frame_bytes_ = 0;
+  int32_t caches_at_ = 0;  // the regions kept, in the frame
   RegisterSet saved_ = 0;  // have a place in the frame
   Label return_zero_;      // ends the function with r0 = 0
   bool returns_zero_ = false;
@@ -149,6 +172,9 @@ class Emitter {
 asmjit::x86::CondCode condition_code(isa::Condition condition);
 // The memory at base + (index << scale) + off of an operation.
 asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes);
+
+// The words that a function's loops have in its native frame.
+inline constexpr int kLoopWords = 2;
 
 // A field of the CPU's vm::RunState, by its offset.
 inline asmjit::x86::Mem run_state(size_t offset) {

@@ -33,6 +33,7 @@ class NativeProgram final : public vm::Executable {
 
   uint64_t call(vm::Cpu& cpu, const vm::Subprogram& function, const vm::Arguments& arguments) const override;
   vm::EntryFunction entry() const override;
+  const void* tail_entry() const override { return function(0); }
   std::span<const uint8_t> machine_code() const override { return memory_.bytes().first(layout_.text_size); }
   std::span<const uint32_t> instruction_offsets() const override { return layout_.instructions; }
 

@@ -45,4 +45,8 @@ TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,
   return {code.function(0), context};
 }
 
+const void* prepare_target(vm::Cpu& cpu, const vm::TailTarget& target) noexcept {
+  return target.program->executable(cpu.engine, cpu.mode).tail_entry();
+}
+
 }  // namespace skep::jit

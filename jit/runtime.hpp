@@ -35,4 +35,7 @@ struct TailCall {
 TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,
                    const vm::CallSite& site) noexcept;
 
+// Where the first function of a program is entered that has not been translated yet.
+const void* prepare_target(vm::Cpu& cpu, const vm::TailTarget& target) noexcept;
+
 }  // namespace skep::jit

@@ -43,6 +43,9 @@ class ArrayMap final : public ArrayBase {
   int read(const void* key, void* value, uint64_t flags) override;
   int write(const void* key, const void* value, uint64_t flags) override;
   void* direct_value() override;
+  std::optional<ArrayLayout> array_layout() const override {
+    return ArrayLayout{storage().data(), element_size(), 0};
+  }
   MemoryRange value_containing(uintptr_t address) const override;
   int memory_descriptor() const override { return storage().descriptor(); }
 
@@ -63,6 +66,9 @@ class PerCpuArrayMap final : public ArrayBase {
   long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int read(const void* key, void* value, uint64_t flags) override;
   int write(const void* key, const void* value, uint64_t flags) override;
+  std::optional<ArrayLayout> array_layout() const override {
+    return ArrayLayout{storage().data(), element_size(), cpu_stride_};
+  }
   MemoryRange value_containing(uintptr_t address) const override;
 
  private:

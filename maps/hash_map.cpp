@@ -202,6 +202,28 @@ void* HashMap::lookup(const void* key, unsigned /*cpu*/) {
   return element == nullptr ? nullptr : pool().value(element);
 }
 
+template <uint32_t kKeySize>
+void* HashMap::find_value(Map& map, const void* key, unsigned /*cpu*/) noexcept {
+  auto& self = static_cast<HashMap&>(map);
+  Element* element = self.table().find_sized<kKeySize>(key);
+  return element == nullptr ? nullptr : self.pool().value(element);
+}
+
+Map::LookupFunction HashMap::lookup_function() const {
+  switch (spec().key_size) {
+    case 4:
+      return find_value<4>;
+    case 8:
+      return find_value<8>;
+    case 16:
+      return find_value<16>;
+    default:
+      return [](Map& map, const void* key, unsigned cpu) noexcept {
+        return static_cast<HashMap&>(map).HashMap::lookup(key, cpu);
+      };
+  }
+}
+
 int HashMap::update(const void* key, const void* value, uint64_t flags, unsigned /*cpu*/) {
   // A lock is an unknown flag too: no value has one.
   if (flags > BPF_EXIST) return -EINVAL;
@@ -262,6 +284,28 @@ PerCpuHashMap::PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environm
 void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
   const Element* element = table().find(key);
   return element == nullptr ? nullptr : pool().value(element, cpu);
+}
+
+template <uint32_t kKeySize>
+void* PerCpuHashMap::find_value(Map& map, const void* key, unsigned cpu) noexcept {
+  auto& self = static_cast<PerCpuHashMap&>(map);
+  const Element* element = self.table().find_sized<kKeySize>(key);
+  return element == nullptr ? nullptr : self.pool().value(element, cpu);
+}
+
+Map::LookupFunction PerCpuHashMap::lookup_function() const {
+  switch (spec().key_size) {
+    case 4:
+      return find_value<4>;
+    case 8:
+      return find_value<8>;
+    case 16:
+      return find_value<16>;
+    default:
+      return [](Map& map, const void* key, unsigned cpu) noexcept {
+        return static_cast<PerCpuHashMap&>(map).PerCpuHashMap::lookup(key, cpu);
+      };
+  }
 }
 
 void* PerCpuHashMap::lookup_percpu(const void* key, unsigned cpu) {

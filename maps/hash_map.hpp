@@ -53,12 +53,17 @@ class HashMap final : public HashMapBase {
   HashMap(const MapSpec& spec, const MapEnvironment& environment);
 
   void* lookup(const void* key, unsigned cpu) override;
+  LookupFunction lookup_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 
  protected:
   void copy_out(Element* element, void* value) const override;
+
+ private:
+  template <uint32_t kKeySize>
+  static void* find_value(Map& map, const void* key, unsigned cpu) noexcept;
 };
 
 // BPF_MAP_TYPE_PERCPU_HASH. An update of a key that is there is made in place; a program's touches its CPU's
@@ -70,6 +75,7 @@ class PerCpuHashMap final : public HashMapBase {
 
   size_t user_value_size() const override { return pool().value_stride() * cpus(); }
   void* lookup(const void* key, unsigned cpu) override;
+  LookupFunction lookup_function() const override;
   void* lookup_percpu(const void* key, unsigned cpu) override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   long for_each(ElementVisitor& visitor, unsigned cpu) override;
@@ -79,6 +85,8 @@ class PerCpuHashMap final : public HashMapBase {
   void copy_out(Element* element, void* value) const override;
 
  private:
+  template <uint32_t kKeySize>
+  static void* find_value(Map& map, const void* key, unsigned cpu) noexcept;
   template <class CopyIn, class Fill>
   int put(const void* key, uint64_t flags, CopyIn copy_in, Fill fill);
 };

@@ -32,11 +32,11 @@ class HashTable {
   uint64_t bucket_of(uint32_t hash) const { return hash & mask_; }
 
   Element* find(const void* key) const { return find(key, hash(key)); }
-  Element* find(const void* key, uint32_t hash) const {
-    for (Element* element = first(bucket_of(hash)); element != nullptr; element = after(element)) {
-      if (element->hash == hash && same_key(pool_.key(element), key, key_size_)) return element;
-    }
-    return nullptr;
+  Element* find(const void* key, uint32_t hash) const { return find(key, hash, key_size_); }
+  // The same for keys whose size the caller knows.
+  template <uint32_t kKeySize>
+  Element* find_sized(const void* key) const {
+    return find(key, hash_key(key, kKeySize, seed_), kKeySize);
   }
 
   // The chain of a bucket. Acquire: pairs with the release stores of BucketLock, so that an element is seen
@@ -85,6 +85,13 @@ class HashTable {
 
  private:
   static constexpr uintptr_t kLocked = 1;
+
+  [[gnu::always_inline]] Element* find(const void* key, uint32_t hash, uint32_t key_size) const {
+    for (Element* element = first(bucket_of(hash)); element != nullptr; element = after(element)) {
+      if (element->hash == hash && same_key(pool_.key(element), key, key_size)) return element;
+    }
+    return nullptr;
+  }
 
   // Words and not pointers, because heads carry the lock bit.
   static Element* to_element(uintptr_t word) { return reinterpret_cast<Element*>(word); }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -55,6 +56,21 @@ class Object {
   Object& operator=(const Object&) = delete;
   virtual ~Object() = default;
   virtual uint32_t id() const = 0;
+  // What the engines' generated code reads of the object; nullptr: nothing. Lives as long as the object.
+  virtual const void* run_data() const { return nullptr; }
+};
+
+// What a slot of an array of objects points at; generated code reads the first field.
+struct ObjectHolder {
+  const void* run_data = nullptr;
+  std::shared_ptr<Object> object;
+};
+
+// How the elements of an array lie, for code that computes their addresses itself.
+struct ArrayLayout {
+  std::byte* elements = nullptr;
+  size_t element_size = 0;  // from one element to the next
+  size_t cpu_stride = 0;    // from one CPU's array to the next CPU's; 0: there is one array
 };
 
 // What for_each calls for an element; returning anything but 0 ends the walk.
@@ -89,7 +105,12 @@ class Map {
   virtual size_t user_value_size() const;
 
   // Program side.
-  virtual void* lookup(const void* key, unsigned cpu);         // nullptr: no such element
+  virtual void* lookup(const void* key, unsigned cpu);  // nullptr: no such element
+  // A function that does what lookup() does, made for the map's type and key size; nullptr: none.
+  using LookupFunction = void* (*)(Map& map, const void* key, unsigned cpu) noexcept;
+  virtual LookupFunction lookup_function() const { return nullptr; }
+  // Of types whose lookup() is a matter of a 32-bit index alone. Stays the same while the map lives.
+  virtual std::optional<ArrayLayout> array_layout() const { return std::nullopt; }
   virtual void* lookup_percpu(const void* key, unsigned cpu);  // nullptr: none, or not a per-CPU map
   virtual int update(const void* key, const void* value, uint64_t flags, unsigned cpu);
   virtual int erase(const void* key);
@@ -120,6 +141,9 @@ class Map {
   // The object without taking a share in it, valid until the caller's epoch guard ends. For the running
   // program.
   virtual Object* peek_object(uint32_t index);
+  // The same for code that looks for itself: max_entries slots, null where there is no object. To be loaded
+  // with acquire; nullptr: the values are no objects. Stays the same while the map lives.
+  virtual const std::atomic<ObjectHolder*>* object_slots() const { return nullptr; }
 
   // BPF_MAP_FREEZE: no user-side writes from now on.
   bool frozen() const;

@@ -30,7 +30,7 @@ Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapE
     return fail(EINVAL, "an array of objects cannot be restricted for programs");
   }
   if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
-  Mapping storage = Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<Holder*>));
+  Mapping storage = Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<ObjectHolder*>));
   if (!storage) return fail(ENOMEM, "there is no memory for the array");
   return std::make_shared<ObjectArray>(spec, environment, std::move(storage));
 }
@@ -43,12 +43,12 @@ ObjectArray::~ObjectArray() {
   // large and empty array from being walked.
   uint32_t held = held_.load(std::memory_order_relaxed);
   for (uint32_t index = 0; held != 0; ++index) {
-    const std::unique_ptr<Holder> gone(slot(index).load(std::memory_order_relaxed));
+    const std::unique_ptr<Holder> gone(static_cast<Holder*>(slot(index).load(std::memory_order_relaxed)));
     if (gone != nullptr) --held;
   }
 }
 
-const ObjectArray::Holder* ObjectArray::holder_at(uint32_t index) const {
+const ObjectHolder* ObjectArray::holder_at(uint32_t index) const {
   if (index >= spec().max_entries) return nullptr;
   // Acquire: pairs with the exchange that put the holder there.
   return slot(index).load(std::memory_order_acquire);
@@ -57,7 +57,7 @@ const ObjectArray::Holder* ObjectArray::holder_at(uint32_t index) const {
 // Puts a holder in place of another and retires that; whether there was one.
 bool ObjectArray::exchange(uint32_t index, Holder* holder) {
   // Release: pairs with holder_at(). Acquire: the old holder, which we hand on, was made by another thread.
-  Holder* old = slot(index).exchange(holder, std::memory_order_acq_rel);
+  auto* old = static_cast<Holder*>(slot(index).exchange(holder, std::memory_order_acq_rel));
   // Relaxed: read by the destructor alone.
   if (holder != nullptr) held_.fetch_add(1, std::memory_order_relaxed);
   if (old != nullptr) held_.fetch_sub(1, std::memory_order_relaxed);
@@ -74,7 +74,7 @@ int ObjectArray::erase(const void* key) {
 
 int ObjectArray::read(const void* key, void* value, uint64_t flags) {
   if (const int refused = check_read_flags(flags)) return refused;
-  const Holder* holder = holder_at(index_of(key));
+  const ObjectHolder* holder = holder_at(index_of(key));
   if (holder == nullptr) return -ENOENT;
   const uint32_t id = holder->object->id();
   std::memcpy(value, &id, sizeof id);
@@ -95,7 +95,7 @@ int ObjectArray::next_key(const void* key, void* next) {
 }
 
 std::shared_ptr<Object> ObjectArray::object_at(uint32_t index) {
-  const Holder* holder = holder_at(index);
+  const ObjectHolder* holder = holder_at(index);
   return holder == nullptr ? nullptr : holder->object;
 }
 
@@ -105,6 +105,7 @@ int ObjectArray::set_object(uint32_t index, std::shared_ptr<Object> object) {
   if (object != nullptr) {
     holder.reset(new (std::nothrow) Holder);
     if (holder == nullptr) return -ENOMEM;
+    holder->run_data = object->run_data();
     holder->object = std::move(object);
   }
   exchange(index, holder.release());
@@ -112,7 +113,7 @@ int ObjectArray::set_object(uint32_t index, std::shared_ptr<Object> object) {
 }
 
 Object* ObjectArray::peek_object(uint32_t index) {
-  const Holder* holder = holder_at(index);
+  const ObjectHolder* holder = holder_at(index);
   return holder == nullptr ? nullptr : holder->object.get();
 }
 

@@ -27,16 +27,15 @@ class ObjectArray final : public Map {
   std::shared_ptr<Object> object_at(uint32_t index) override;
   int set_object(uint32_t index, std::shared_ptr<Object> object) override;
   Object* peek_object(uint32_t index) override;
+  const std::atomic<ObjectHolder*>* object_slots() const override { return &slot(0); }
 
  private:
-  struct Holder : EpochDomain::Retired {
-    std::shared_ptr<Object> object;
-  };
+  struct Holder : ObjectHolder, EpochDomain::Retired {};
 
-  std::atomic<Holder*>& slot(uint32_t index) const {
-    return reinterpret_cast<std::atomic<Holder*>*>(storage_.data())[index];
+  std::atomic<ObjectHolder*>& slot(uint32_t index) const {
+    return reinterpret_cast<std::atomic<ObjectHolder*>*>(storage_.data())[index];
   }
-  const Holder* holder_at(uint32_t index) const;
+  const ObjectHolder* holder_at(uint32_t index) const;
   bool exchange(uint32_t index, Holder* holder);
 
   EpochDomain& epochs_;

@@ -12,6 +12,7 @@ Cpu::Cpu(Machine& machine, unsigned id)
       id_(id),
       random_(machine.next_random()),
       stack_(new std::byte[kMaxFrames * kFrameSize]{}) {
+  run().cpu = id;
   stack_begin = reinterpret_cast<uintptr_t>(stack_.get());
   run().stack_end = run().stack_begin + kMaxFrames * kFrameSize;
   run().frame_top = run().stack_begin + kFrameSize;

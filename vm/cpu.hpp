@@ -45,6 +45,7 @@ struct RunState {
   Region last_read;  // the element value read last, tried before a search
   Region last_write;
   uint32_t tail_calls = 0;
+  uint32_t cpu = 0;  // its number
   EngineKind engine = EngineKind::kInterpreter;
   Mode mode = Mode::kChecked;
   // Bytes from stack_begin on that runs may have written since they were zeroed last.

@@ -23,6 +23,7 @@ void HelperTable::put_custom(uint32_t id, std::string name, CustomHelper functio
                                                 Argument::kAnything, Argument::kAnything}};
   row.name = names_.emplace_back(std::move(name)).c_str();
   row.special = Special::kNone;
+  row.intrinsic = Intrinsic::kNone;
   row.function = nullptr;
   row.custom = std::move(function);
   put(std::move(row));

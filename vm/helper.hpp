@@ -40,6 +40,10 @@ enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull };
 // Helpers that the engines carry out themselves.
 enum class Special : uint8_t { kNone, kTailCall };
 
+// Helpers that generated code may carry out itself where it knows their arguments. What it does then is what
+// the row's function does.
+enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
+
 // Program types a helper is offered to.
 enum class Availability : uint8_t { kAll, kXdp, kSkb };
 
@@ -52,6 +56,7 @@ struct HelperRow {
   bool gpl_only = false;
   Availability availability = Availability::kAll;
   Special special = Special::kNone;
+  Intrinsic intrinsic = Intrinsic::kNone;
   HelperFunction function = nullptr;
   CustomHelper custom = nullptr;  // wins over function
 };

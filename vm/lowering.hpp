@@ -20,6 +20,7 @@
 namespace skep::vm {
 
 class Program;
+struct Subprogram;
 
 // The kernel's MAX_CALL_FRAMES and MAX_BPF_STACK; MAX_TAIL_CALL_CNT; BPF_MAX_LOOPS.
 inline constexpr unsigned kMaxFrames = 8;
@@ -48,11 +49,20 @@ struct LoweredInstruction {
   RegisterSet live_after = 0x7ff;  // those that may be read later; a superset
   int32_t off = 0;
   uint32_t slot = 0;
-  uint32_t target = 0;  // jumps: the index to go on at; local calls: the index of the subprogram
-  uint32_t cost = 0;    // fuel of taking it: 0 for forward jumps
-  uint64_t imm = 0;     // sign-extended immediate; the address of a map, map value, Subprogram or CallSite
+  // jumps: the index to go on at; local calls: the index of the subprogram; helper calls: the place in
+  // Code::known_calls plus 1, or 0
+  uint32_t target = 0;
+  uint32_t cost = 0;  // fuel of taking it: 0 for forward jumps
+  uint64_t imm = 0;   // sign-extended immediate; the address of a map, map value, Subprogram or CallSite
 };
 static_assert(sizeof(LoweredInstruction) == 32);
+
+// A helper call whose arguments are known so far that generated code can carry it out itself: tail calls, and
+// the helpers whose row names an intrinsic.
+struct KnownCall {
+  maps::Map* map = nullptr;              // tail calls: a program array; lookups
+  const Subprogram* callback = nullptr;  // loops
+};
 
 // A program's operations as the engines get them, function after function in the order of its subprograms.
 struct Code {
@@ -62,6 +72,12 @@ struct Code {
   };
   std::vector<LoweredInstruction> instructions;
   std::vector<Range> functions;
+  std::vector<KnownCall> known_calls;
+
+  // Of a helper call; nullptr: nothing is known.
+  const KnownCall* known_call(const LoweredInstruction& i) const {
+    return i.target == 0 ? nullptr : &known_calls[i.target - 1];
+  }
 
   std::span<const LoweredInstruction> function(uint32_t index) const {
     return std::span(instructions)

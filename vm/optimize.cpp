@@ -6,7 +6,7 @@
 namespace skep::vm {
 
 Code optimize(const Lowered& lowered, PassSet passes) {
-  Code code{lowered.code, {}};
+  Code code{lowered.code, {}, {}};
   code.functions.reserve(lowered.subprograms.size());
   for (const Subprogram& function : lowered.subprograms)
     code.functions.push_back({function.begin, function.end});
@@ -18,6 +18,7 @@ Code optimize(const Lowered& lowered, PassSet passes) {
     find_live_registers(code);
     drop_dead_code(code);
   }
+  if (passes.has(Pass::kKnownCalls) && !lowered.call_sites.empty()) find_known_calls(code, lowered);
   return code;
 }
 

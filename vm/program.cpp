@@ -22,6 +22,8 @@ Result<std::shared_ptr<Program>> Program::create(ProgramSpec spec, const Program
   program->lowered_ = std::move(*lowered);
   program->stack_reach_ = vm::stack_reach(program->lowered_.decoded);
   program->optimized_ = optimize(program->lowered_, environment.passes);
+  program->tail_target_.cost = program->subprograms().front().length();
+  program->tail_target_.program = program.get();
   std::ranges::sort(program->spec_.lines, {}, &SourceLine::slot);
   return program;
 }
@@ -65,6 +67,9 @@ const Executable& Program::prepare(EngineKind kind, Mode mode) const {
   std::scoped_lock lock(mutex_);
   if (!executables_[index]) executables_[index] = engines_.get(kind).prepare(*this, mode);
   ready_[index].store(executables_[index].get(), std::memory_order_release);
+  if (kind == EngineKind::kJit)
+    tail_target_.code[static_cast<size_t>(mode)].store(executables_[index]->tail_entry(),
+                                                       std::memory_order_release);
   return *executables_[index];
 }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "isa/instruction.hpp"
@@ -37,6 +38,16 @@ struct ProgramEnvironment {
   PassSet passes = PassSet::all();
 };
 
+// What the JIT's code reads of a program that it tail-calls.
+struct TailTarget {
+  // By mode: where its first function is entered; nullptr while there is no code for it. Written with
+  // release, to be read with acquire: whoever sees the address sees the code.
+  std::array<std::atomic<const void*>, 2> code{};
+  uint64_t cost = 0;  // the fuel of calling it
+  const Program* program = nullptr;
+};
+static_assert(std::is_standard_layout_v<TailTarget>);
+
 // A program admitted for execution: immutable, shareable between threads. Its engines' code is made on first
 // use.
 class Program final : public maps::Object {
@@ -47,6 +58,7 @@ class Program final : public maps::Object {
   ~Program() override;
 
   uint32_t id() const override { return id_; }
+  const void* run_data() const override { return &tail_target_; }  // a TailTarget
   const ProgramSpec& spec() const { return spec_; }
   const ProgramType& type() const { return *spec_.type; }
   std::span<const isa::Instruction> instructions() const { return lowered_.decoded; }
@@ -93,6 +105,7 @@ class Program final : public maps::Object {
   Lowered lowered_;
   uint64_t stack_reach_ = 0;
   Code optimized_;
+  mutable TailTarget tail_target_;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<maps::Map>> bound_maps_;
   mutable std::array<std::atomic<const Executable*>, 4> ready_{};

@@ -18,8 +18,9 @@ using fuzz::text_of;
 // A machine for raw programs that fails the test where something is refused or its engines differ.
 class EnginePair : public fuzz::RawMachine {
  public:
-  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {})
-      : RawMachine(helpers, options) {}
+  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {},
+                      unsigned cpu = 0)
+      : RawMachine(helpers, options, cpu) {}
 
   std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions,
                                     vm::PassSet passes = vm::PassSet::all());

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "engine_pair.hpp"
+#include "helpers/helpers.hpp"
 #include "vm/random.hpp"
 
 namespace skep::jit {
@@ -13,8 +16,8 @@ namespace {
 using vm::FaultKind;
 using vm::Mode;
 
-constexpr int32_t kMix = 1;
-constexpr int32_t kCallTwice = 2;
+constexpr int32_t kMix = 1000;  // no kernel's
+constexpr int32_t kCallTwice = 1001;
 
 uint64_t mix(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, vm::Cpu&) {
   return a ^ (b * 3) ^ (c * 5) ^ (d * 7) ^ (e * 11);
@@ -98,6 +101,35 @@ TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
     if (HasFailure()) break;
   }
   EXPECT_GT(verified, 1000u);
+}
+
+// Helpers that are carried out in place, against their functions on the interpreter.
+TEST(RandomPrograms, EnginesAgreeOnKnownCalls) {
+  std::vector<vm::HelperRow> rows = helpers();
+  std::ranges::copy(skep::helpers::builtin_helpers(), std::back_inserter(rows));
+  EnginePair pair(rows, {}, 1);
+  pair.reset_maps(true);
+  const auto add = [&](uint32_t type) {
+    return pair.add_map({.type = type, .key_size = 4, .value_size = 8, .max_entries = 4, .name = "values"});
+  };
+  const fuzz::GeneratorOptions options{.functions = 4,
+                                       .callback_helper = kCallTwice,
+                                       .kernel_helpers = true,
+                                       .maps = {.array = add(BPF_MAP_TYPE_ARRAY),
+                                                .percpu_array = add(BPF_MAP_TYPE_PERCPU_ARRAY),
+                                                .hash = add(BPF_MAP_TYPE_HASH)}};
+  pair.set_memory(random_bytes(9, 64));
+  std::map<FaultKind, unsigned> ends;
+  for (uint64_t seed = 400'000; seed < 403'000; ++seed) {
+    SCOPED_TRACE(seed);
+    const auto program = pair.load(fuzz::generated_program(seed, options));
+    if (!program) break;
+    ++ends[pair.run_both(*program, Mode::kChecked, 5000).kind];
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(ends[FaultKind::kNone], 500u);
+  EXPECT_GT(ends[FaultKind::kFuel], 50u);
+  EXPECT_GT(ends[FaultKind::kCallDepth], 5u);
 }
 
 TEST(RandomPrograms, OneSeedGivesOneProgram) {

@@ -12,5 +12,7 @@ void drop_zero_extensions(Code& code);
 void combine(Code& code, PassSet passes);
 void make_selects(Code& code);
 void drop_dead_code(Code& code);
+// Leaves the operations as they are and says more of calls.
+void find_known_calls(Code& code, const Lowered& lowered);
 
 }  // namespace skep::vm

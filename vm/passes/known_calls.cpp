@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "vm/flow.hpp"
+#include "vm/passes/passes.hpp"
+#include "vm/register_use.hpp"
+
+namespace skep::vm {
+namespace {
+
+// Walks through the operations and keeps which registers hold a constant, one basic block at a time:
+// compilers load maps and functions right before the call.
+class CallFinder {
+ public:
+  CallFinder(Code& code, const Lowered& lowered)
+      : code_(code), lowered_(lowered), targets_(jump_targets(code)) {}
+
+  void run() {
+    for (uint32_t n = 0; n < code_.instructions.size(); ++n) {
+      if (targets_[n] != 0) constants_.fill(std::nullopt);
+      LoweredInstruction& i = code_.instructions[n];
+      if (i.op == Operation::kCallHelper) note(i);
+      pass(i);
+    }
+  }
+
+ private:
+  void pass(const LoweredInstruction& i) {
+    std::optional<uint64_t> moved;
+    if (i.op == Operation::kLdImm64) moved = i.imm;
+    if (i.op == Operation::kMov64Reg) moved = constants_[i.src];
+    const RegisterUse use = register_use(i);
+    for (size_t reg = 0; reg < constants_.size(); ++reg)
+      if ((use.writes & register_set(static_cast<unsigned>(reg))) != 0) constants_[reg] = std::nullopt;
+    if (moved) constants_[i.dst] = moved;
+  }
+
+  void note(LoweredInstruction& i) {
+    const auto& site = *reinterpret_cast<const CallSite*>(i.imm);
+    const auto known = of(*site.helper);
+    if (!known) return;
+    code_.known_calls.push_back(*known);
+    i.target = static_cast<uint32_t>(code_.known_calls.size());
+  }
+
+  std::optional<KnownCall> of(const HelperRow& helper) const {
+    if (helper.special == Special::kTailCall) {
+      maps::Map* map = map_in(2);
+      if (!map || map->spec().type != BPF_MAP_TYPE_PROG_ARRAY || !map->object_slots()) return std::nullopt;
+      return KnownCall{.map = map};
+    }
+    switch (helper.intrinsic) {
+      case Intrinsic::kNone:
+        break;
+      case Intrinsic::kProcessorId:
+        return KnownCall{};
+      case Intrinsic::kMapLookup: {
+        maps::Map* map = map_in(1);
+        if (!map || !map->spec().program_may_read() || (!map->array_layout() && !map->lookup_function()))
+          break;
+        return KnownCall{.map = map};
+      }
+      case Intrinsic::kLoop:
+        if (const Subprogram* callback = function_in(2)) return KnownCall{.callback = callback};
+        break;
+    }
+    return std::nullopt;
+  }
+
+  maps::Map* map_in(size_t reg) const {
+    for (const auto& map : lowered_.maps)
+      if (constants_[reg] == reinterpret_cast<uintptr_t>(map.get())) return map.get();
+    return nullptr;
+  }
+  const Subprogram* function_in(size_t reg) const {
+    for (const Subprogram& function : lowered_.subprograms)
+      if (constants_[reg] == reinterpret_cast<uintptr_t>(&function)) return &function;
+    return nullptr;
+  }
+
+  Code& code_;
+  const Lowered& lowered_;
+  std::vector<uint8_t> targets_;
+  std::array<std::optional<uint64_t>, kOperandRegisters> constants_{};
+};
+
+}  // namespace
+
+void find_known_calls(Code& code, const Lowered& lowered) { CallFinder(code, lowered).run(); }
+
+}  // namespace skep::vm
