@@ -30,10 +30,11 @@ void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
 
 class FactFinder {
  public:
-  FactFinder(const vm::Program& program, vm::Mode mode) : program_(program), mode_(mode) {}
+  FactFinder(const vm::Program& program, vm::Mode mode)
+      : program_(program), code_(program.optimized(mode)), mode_(mode) {}
 
   Analysis run() {
-    out_.targets.resize(program_.optimized().instructions.size());
+    out_.targets.resize(code_.instructions.size());
     for (const vm::Subprogram& function : program_.subprograms()) out_.functions.push_back(own(function));
     while (spread()) {
     }
@@ -43,13 +44,12 @@ class FactFinder {
  private:
   FunctionFacts own(const vm::Subprogram& function) {
     FunctionFacts f;
-    const vm::Code& code = program_.optimized();
-    const auto [begin, end] = code.functions[function.index];
+    const auto [begin, end] = code_.functions[function.index];
     for (uint32_t n = begin; n < end; ++n) {
-      const LoweredInstruction& i = code.instructions[n];
+      const LoweredInstruction& i = code_.instructions[n];
       const vm::RegisterUse use = vm::register_use(i);
       if (i.op == Operation::kCallLocal) {
-        f.callees.push_back(i.target);
+        f.calls.push_back({i.target, i.live_after});
         continue;
       }
       f.names |= use.reads | use.writes;
@@ -70,7 +70,7 @@ class FactFinder {
   bool spread() {
     bool changed = false;
     for (FunctionFacts& f : out_.functions) {
-      for (const uint32_t callee : f.callees) changed |= spread(out_.functions[callee], f);
+      for (const LocalCall& call : f.calls) changed |= spread(out_.functions[call.callee], f);
     }
     return changed;
   }
@@ -89,6 +89,7 @@ class FactFinder {
   }
 
   const vm::Program& program_;
+  const vm::Code& code_;
   vm::Mode mode_;
   Analysis out_;
 };

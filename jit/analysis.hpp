@@ -16,6 +16,12 @@ inline constexpr RegisterSet kCalleeSaved = 0b0011'1100'0000;  // r6 to r9
 
 constexpr RegisterSet register_bit(unsigned reg) { return 1u << reg; }
 
+// A call of a function of the program.
+struct LocalCall {
+  uint32_t callee;
+  RegisterSet live_after;
+};
+
 // What has to be known of a function before it is translated. "It" is the function with all that it calls.
 struct FunctionFacts {
   RegisterSet names = 0;     // registers it may read or write
@@ -24,7 +30,7 @@ struct FunctionFacts {
   bool calls_cpp = false;    // so the native stack has to be aligned
   bool uses_cpu = false;
   bool tail_calls = false;
-  std::vector<uint32_t> callees;  // its own
+  std::vector<LocalCall> calls;  // its own
 };
 
 struct Analysis {

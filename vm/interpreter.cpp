@@ -5,6 +5,7 @@
 
 #include "isa/arithmetic.hpp"
 #include "vm/cpu.hpp"
+#include "vm/division.hpp"
 #include "vm/helper_call.hpp"
 #include "vm/memory_access.hpp"
 
@@ -58,8 +59,8 @@ class Interpretation {
   Interpretation(Cpu& cpu, const Subprogram& function, const Arguments& arguments)
       : cpu_(cpu),
         program_(function.program),
-        code_(function.program->optimized().instructions.data()),
-        pc_(function.program->optimized().functions[function.index].begin) {
+        code_(function.program->optimized(mode).instructions.data()),
+        pc_(function.program->optimized(mode).functions[function.index].begin) {
     for (size_t i = 0; i < arguments.size(); ++i) r_[i + 1] = arguments[i];
     r_[isa::kFramePointer] = cpu.run().frame_top;
   }
@@ -117,6 +118,11 @@ class Interpretation {
 #define SKEP_ROTATE(name, width)                                                             \
   case Operation::k##name:                                                                   \
     r_[i.dst] = std::rotl(static_cast<Unsigned<width>>(r_[i.src]), static_cast<int>(i.imm)); \
+    break;
+#define SKEP_DIVISION(name, operation, width)                                                 \
+  case Operation::k##name:                                                                    \
+    r_[i.dst] = divide_by_magic<AluOp::k##operation>(static_cast<Unsigned<width>>(r_[i.src]), \
+                                                     {i.imm, i.scale, i.index != 0}, i.off);  \
     break;
 #define SKEP_LOAD_INDEXED(name, width, sign)                                \
   case Operation::k##name:                                                  \
@@ -326,7 +332,7 @@ class Interpretation {
     frames_[depth_++] = {program_, pc_, {r_[6], r_[7], r_[8], r_[9]}, loops_left_};
     loops_left_ = kMaxLoops;
     r_[isa::kFramePointer] += kFrameSize;
-    pc_ = program_->optimized().functions[i.target].begin;
+    pc_ = program_->optimized(mode).functions[i.target].begin;
     return true;
   }
 
@@ -336,7 +342,7 @@ class Interpretation {
     const Frame& frame = frames_[--depth_];
     program_ = frame.program;
     cpu_.run().program = program_;
-    code_ = program_->optimized().instructions.data();
+    code_ = program_->optimized(mode).instructions.data();
     pc_ = frame.resume;
     for (unsigned n = 0; n < frame.saved.size(); ++n) r_[6 + n] = frame.saved[n];
     loops_left_ = frame.loops_left;
@@ -363,7 +369,7 @@ class Interpretation {
     r_[0] = 0;
     if (!target) return !cpu_.stopped();
     program_ = target;
-    code_ = target->optimized().instructions.data();
+    code_ = target->optimized(mode).instructions.data();
     pc_ = 0;  // where the entry begins
     loops_left_ = kMaxLoops;
     for (unsigned n = 6; n <= 9; ++n) r_[n] = 0;
