@@ -38,6 +38,7 @@ std::optional<Access> access_of_fused(const LoweredInstruction& i) {
     case Fused::kAlu3:
     case Fused::kAddress:
     case Fused::kRotate:
+    case Fused::kDivision:
     case Fused::kJumpClear:
     case Fused::kSelect:
       return std::nullopt;

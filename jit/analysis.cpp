@@ -33,12 +33,13 @@ void note_helper_call(FunctionFacts& f, const LoweredInstruction& i) {
 
 class FactFinder {
  public:
-  FactFinder(const vm::Program& program, vm::Mode mode) : program_(program), mode_(mode) {}
+  FactFinder(const vm::Program& program, vm::Mode mode)
+      : program_(program), code_(program.optimized(mode)), mode_(mode) {}
 
   Analysis run() {
     const bool checked = mode_ == vm::Mode::kChecked;
-    out_.targets.resize(program_.optimized().instructions.size());
-    if (mode_ == vm::Mode::kChecked) out_.accesses.resize(out_.targets.size());
+    out_.targets.resize(code_.instructions.size());
+    if (checked) out_.accesses.resize(out_.targets.size());
     for (const vm::Subprogram& function : program_.subprograms()) out_.functions.push_back(own(function));
     for (const uint32_t callback : callbacks_) out_.functions[callback].fresh_registers = checked;
     while (spread()) {
@@ -49,13 +50,12 @@ class FactFinder {
  private:
   FunctionFacts own(const vm::Subprogram& function) {
     FunctionFacts f;
-    const vm::Code& code = program_.optimized();
-    const auto [begin, end] = code.functions[function.index];
+    const auto [begin, end] = code_.functions[function.index];
     for (uint32_t n = begin; n < end; ++n) {
-      const LoweredInstruction& i = code.instructions[n];
+      const LoweredInstruction& i = code_.instructions[n];
       const vm::RegisterUse use = vm::register_use(i);
       if (i.op == Operation::kCallLocal) {
-        f.callees.push_back(i.target);
+        f.calls.push_back({i.target, i.live_after});
         continue;
       }
       f.names |= use.reads | use.writes;
@@ -70,13 +70,13 @@ class FactFinder {
     f.has_frame |= checked || (f.names & register_bit(isa::kFramePointer)) != 0;
     f.uses_cpu |= checked;
     if (checked)
-      f.caches = plan_accesses(program_, code.function(function.index),
+      f.caches = plan_accesses(program_, code_.function(function.index),
                                std::span(out_.accesses).subspan(begin, end - begin));
     return f;
   }
 
   void call(FunctionFacts& f, const LoweredInstruction& i) {
-    const vm::KnownCall* known = program_.optimized().known_call(i);
+    const vm::KnownCall* known = code_.known_call(i);
     if (!known) return note_helper_call(f, i);
     const bool checked = mode_ == vm::Mode::kChecked;
     switch (reinterpret_cast<const vm::CallSite*>(i.imm)->helper->intrinsic) {
@@ -93,7 +93,7 @@ class FactFinder {
       case vm::Intrinsic::kLoop:
         f.names |= kArguments;
         f.loops = f.has_frame = f.uses_cpu = true;
-        f.callees.push_back(known->callback->index);
+        f.calls.push_back({known->callback->index, i.live_after});
         callbacks_.push_back(known->callback->index);
         return;
     }
@@ -103,7 +103,7 @@ class FactFinder {
   bool spread() {
     bool changed = false;
     for (FunctionFacts& f : out_.functions) {
-      for (const uint32_t callee : f.callees) changed |= spread(out_.functions[callee], f);
+      for (const LocalCall& call : f.calls) changed |= spread(out_.functions[call.callee], f);
       if (!f.fresh_registers) continue;
       const RegisterSet before = f.clobbers;
       f.clobbers |= f.names & kCalleeSaved;
@@ -128,6 +128,7 @@ class FactFinder {
   }
 
   const vm::Program& program_;
+  const vm::Code& code_;
   vm::Mode mode_;
   std::vector<uint32_t> callbacks_;
   Analysis out_;

@@ -18,6 +18,12 @@ inline constexpr RegisterSet kCalleeSaved = 0b0011'1100'0000;  // r6 to r9
 
 constexpr RegisterSet register_bit(unsigned reg) { return 1u << reg; }
 
+// A call of a function of the program.
+struct LocalCall {
+  uint32_t callee;
+  RegisterSet live_after;
+};
+
 // What has to be known of a function before it is translated. "It" is the function with all that it calls.
 struct FunctionFacts {
   RegisterSet names = 0;     // registers it may read or write
@@ -29,7 +35,7 @@ struct FunctionFacts {
   bool moves_packet = false;
   bool loops = false;               // calls a function in a loop of its own: kept off what it calls
   bool fresh_registers = false;     // is called by such a loop: begins with registers of 0 in checked mode
-  std::vector<uint32_t> callees;    // its own
+  std::vector<LocalCall> calls;     // its own
   std::vector<RegionCache> caches;  // its own; checked mode's
 };
 

@@ -95,9 +95,37 @@ void Emitter::binary(x86::Inst::Id id, const Instruction& i, const isa::Row& row
 void Emitter::multiply(const Instruction& i, const isa::Row& row) {
   const Gp dst = part(native(i.dst), row.width);
   if (row.source == Source::kImm)
-    a_.imul(dst, dst, immediate(i));
+    multiply_by(dst, dst, static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
   else
     a_.imul(dst, part(native(i.src), row.width));
+}
+
+// Of what takes two cycles a multiplication takes three.
+void Emitter::multiply_by(const Gp& dst, const Gp& src, int32_t factor) {
+  const auto bits = static_cast<uint32_t>(factor);
+  if (factor == 3 || factor == 5 || factor == 9) {
+    a_.lea(dst, x86::ptr(src, src, static_cast<uint32_t>(std::countr_zero(bits - 1))));
+    return;
+  }
+  const bool power = std::has_single_bit(bits);
+  const bool above = std::has_single_bit(bits - 1);
+  const bool below = std::has_single_bit(bits + 1);
+  if (factor < 2 || !(power || above || below)) {
+    a_.imul(dst, src, imm(factor));
+    return;
+  }
+  Gp once = src;
+  if (dst != src) {
+    a_.mov(dst, src);
+  } else if (!power) {
+    once = part(kScratch, dst.size() * 8);
+    a_.mov(once, src);
+  }
+  a_.shl(dst, std::countr_zero(power ? bits : above ? bits - 1 : bits + 1));
+  if (above && !power)
+    a_.add(dst, once);
+  else if (!power)
+    a_.sub(dst, once);
 }
 
 void Emitter::move(const Instruction& i, const isa::Row& row) {
@@ -147,108 +175,6 @@ void Emitter::shift_by_register(AluOp op, const Gp& dst, const Gp& count) {
   if (count.id() != x86::rcx.id()) a_.mov(x86::rcx, count.r64());
   a_.emit(id, is_rcx ? part(kAddress, dst.size() * 8) : dst, x86::cl);
   a_.mov(x86::rcx, kAddress);
-}
-
-// dst, rax and rdx may be one and the same: the divisor goes to kFuel's register, which gets the result too,
-// and what rax and rdx hold waits in kAddress and kScratch.
-void Emitter::divide(const Instruction& i, const isa::Row& row) {
-  if (row.source == Source::kImm && divide_by_constant(i, row)) return;
-  const Gp dst = native(i.dst);
-  const Gp divisor = part(kFuel, row.width);
-  spill_fuel();
-  if (row.source == Source::kImm)
-    move_immediate(kFuel, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
-  else
-    a_.mov(divisor, part(native(i.src), row.width));
-  const bool keep_rax = dst.id() != x86::rax.id();
-  const bool keep_rdx = dst.id() != x86::rdx.id();
-  if (keep_rax) a_.mov(kAddress, x86::rax);
-  if (keep_rdx) a_.mov(kScratch, x86::rdx);
-  if (keep_rax) a_.mov(x86::rax, dst);
-  const Label done = a_.newLabel();
-  const bool is_signed = row.alu() == AluOp::kSdiv || row.alu() == AluOp::kSmod;
-  if (is_signed)
-    divide_signed(row.alu(), row.width, done);
-  else
-    divide_unsigned(row.alu(), row.width, done);
-  if (keep_rax) a_.mov(x86::rax, kAddress);
-  if (keep_rdx) a_.mov(x86::rdx, kScratch);
-  a_.mov(dst, kFuel);
-  reload_fuel();
-}
-
-// False: there is no shorter way than a division.
-bool Emitter::divide_by_constant(const Instruction& i, const isa::Row& row) {
-  const Gp dst = part(native(i.dst), row.width);
-  const uint64_t divisor = row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm;
-  const bool is_unsigned = row.alu() == AluOp::kDiv || row.alu() == AluOp::kMod;
-  const bool is_mod = row.alu() == AluOp::kMod || row.alu() == AluOp::kSmod;
-  const auto keep = [&] {
-    if (row.width == 32) a_.mov(dst, dst);
-  };
-  if (divisor == 0 || divisor == 1) {
-    const bool zero = is_mod ? divisor == 1 : divisor == 0;
-    if (zero)
-      a_.xor_(dst.r32(), dst.r32());
-    else
-      keep();
-    return true;
-  }
-  if (!is_unsigned || !std::has_single_bit(divisor)) return false;
-  if (!is_mod) {
-    a_.shr(dst, std::countr_zero(divisor));
-    return true;
-  }
-  // 2^31 is the largest: of 64 bits the immediate 0x80000000 is sign-extended and no power of two.
-  a_.and_(dst, imm(static_cast<int32_t>(divisor - 1)));
-  return true;
-}
-
-// The dividend is in rax, the divisor in kFuel. A divisor of 0 is the quotient already.
-void Emitter::divide_unsigned(AluOp op, unsigned width, const Label& done) {
-  const Gp rax = part(x86::rax, width);
-  const Gp rdx = part(x86::rdx, width);
-  const Gp divisor = part(kFuel, width);
-  if (op == AluOp::kMod) a_.mov(rdx, rax);
-  a_.test(divisor, divisor);
-  a_.jz(done);
-  a_.xor_(x86::edx, x86::edx);
-  a_.div(divisor);
-  if (op == AluOp::kDiv) a_.mov(divisor, rax);
-  a_.bind(done);
-  if (op == AluOp::kMod) a_.mov(divisor, rdx);
-}
-
-void Emitter::divide_signed(AluOp op, unsigned width, const Label& done) {
-  const Gp rax = part(x86::rax, width);
-  const Gp rdx = part(x86::rdx, width);
-  const Gp divisor = part(kFuel, width);
-  const Label general = a_.newLabel();
-  const Label quotient = a_.newLabel();
-  const bool is_mod = op == AluOp::kSmod;
-  if (is_mod) a_.mov(rdx, rax);
-  a_.test(divisor, divisor);
-  a_.jz(done);
-  // The machine traps on the quotient of INT_MIN and -1.
-  a_.cmp(divisor, imm(-1));
-  a_.jne(general);
-  if (is_mod) {
-    a_.xor_(x86::edx, x86::edx);
-    a_.jmp(done);
-  } else {
-    a_.neg(rax);
-    a_.jmp(quotient);
-  }
-  a_.bind(general);
-  if (width == 64)
-    a_.cqo();
-  else
-    a_.cdq();
-  a_.idiv(divisor);
-  a_.bind(quotient);
-  if (!is_mod) a_.mov(divisor, rax);
-  a_.bind(done);
-  if (is_mod) a_.mov(divisor, rdx);
 }
 
 }  // namespace skep::jit

@@ -9,9 +9,9 @@ namespace skep::jit {
 using vm::RunState;
 namespace x86 = asmjit::x86;
 
-// Which registers a call of the callee must not change but does.
-RegisterSet Emitter::saved_across(const FunctionFacts& callee) const {
-  return facts_->names & callee.clobbers;
+// Which registers a call must not change but its callee does.
+RegisterSet Emitter::saved_across(const LocalCall& call) const {
+  return call.live_after & analysis_.functions[call.callee].clobbers;
 }
 
 Emitter::Mem Emitter::save_slot(unsigned reg) const {
@@ -38,7 +38,7 @@ void Emitter::back_in_program() {
 
 void Emitter::local_call(const Instruction& i) {
   const FunctionFacts& callee = analysis_.functions[i.target];
-  const RegisterSet saved = saved_across(callee);
+  const RegisterSet saved = saved_across({i.target, i.live_after});
   charge(i);
   if (checked()) {
     a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
@@ -60,7 +60,7 @@ void Emitter::local_call(const Instruction& i) {
 
 void Emitter::helper_call(const Instruction& i) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
-  if (const vm::KnownCall* known = program_.optimized().known_call(i)) return known_call(i, *known);
+  if (const vm::KnownCall* known = optimized_.known_call(i)) return known_call(i, *known);
   if (site.helper && site.helper->special == vm::Special::kTailCall) return tail_call(site);
   ordinary_call(i);
 }

@@ -39,6 +39,8 @@ void Emitter::fused(const Instruction& i) {
       return address(i, row.width);
     case Fused::kRotate:
       return rotate(i, row.width);
+    case Fused::kDivision:
+      return divide_by_magic(i, row);
     case Fused::kLoadIndexed:
       return load_from(native(i.dst), checked_access(i.src, i, row.width / 8u, false), row.is_signed());
     case Fused::kLoadSwapped:
@@ -61,7 +63,7 @@ void Emitter::three_operands(const Instruction& i, const FusedRow& row) {
   const Gp src = part(native(i.src), row.width);
   if (row.source == Source::kImm) {
     if (op == AluOp::kMul) {
-      a_.imul(dst, src, immediate(i));
+      multiply_by(dst, src, static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
       return;
     }
     a_.mov(dst, src);

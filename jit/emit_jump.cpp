@@ -1,3 +1,5 @@
+#include <tuple>
+
 #include "jit/emitter.hpp"
 
 namespace skep::jit {
@@ -68,10 +70,26 @@ void Emitter::test_mask(const Instruction& i, unsigned width) {
     a_.test(part(dst, width), imm(static_cast<int32_t>(mask)));
 }
 
+// Whether the flags are still those of the jump just before, which has compared the same.
+bool Emitter::compared_before(const Instruction& i) const {
+  const uint32_t n = index_of(i);
+  if (n == 0 || analysis_.is_target(n)) return false;
+  const Instruction& before = operations_[n - 1];
+  const auto shape = [](const Instruction& jump) -> std::tuple<unsigned, Source, bool> {
+    if (vm::is_fused(jump.op)) {
+      const vm::FusedRow& row = vm::fused_row(jump.op);
+      return {row.kind == vm::Fused::kJumpClear ? row.width : 0, row.source, true};
+    }
+    const isa::Row& row = isa::row(vm::isa_op(jump.op));
+    return {row.cls == isa::Class::kJump ? row.width : 0, row.source, row.condition() == Condition::kSet};
+  };
+  return shape(before) == shape(i) && before.dst == i.dst && before.src == i.src && before.imm == i.imm;
+}
+
 // Jumps where the condition holds, or where it does not.
 void Emitter::conditional_jump(const Instruction& i, Condition condition, unsigned width, Source source,
                                bool negated) {
-  compare(i, condition, width, source);
+  if (!compared_before(i)) compare(i, condition, width, source);
   const CondCode holds = condition_code(condition);
   const CondCode taken = negated ? x86::negateCond(holds) : holds;
   if (checked() && i.cost != 0) {

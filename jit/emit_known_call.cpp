@@ -24,7 +24,7 @@ void Emitter::known_call(const Instruction& i, const vm::KnownCall& known) {
     case vm::Intrinsic::kMapLookup:
       return lookup(i, *known.map);
     case vm::Intrinsic::kLoop:
-      return loop(*known.callback);
+      return loop({known.callback->index, i.live_after});
   }
 }
 
@@ -182,7 +182,7 @@ Emitter::Mem Emitter::loop_slot(unsigned word) const {
 }
 
 // bpf_loop, of a function of this program.
-void Emitter::loop(const vm::Subprogram& callback) {
+void Emitter::loop(const LocalCall& call) {
   const Label done = a_.newLabel();
   const Label bad_flags = a_.newLabel();
   const Label too_many = a_.newLabel();
@@ -196,7 +196,7 @@ void Emitter::loop(const vm::Subprogram& callback) {
   a_.mov(loop_slot(0), native(3));
   a_.mov(native(1).r32(), native(1).r32());
   a_.mov(loop_slot(1), native(1));  // and no calls made
-  loop_body(callback);
+  loop_body(call);
   a_.bind(done);
   clear_arguments();
   out_of_line(bad_flags, [this, done] {
@@ -210,8 +210,10 @@ void Emitter::loop(const vm::Subprogram& callback) {
 }
 
 // Costs, faults and leaves behind what vm::Cpu::call_back() does; at least one call.
-void Emitter::loop_body(const vm::Subprogram& callback) {
-  const FunctionFacts& callee = analysis_.functions[callback.index];
+void Emitter::loop_body(const LocalCall& call) {
+  const vm::Subprogram& callback = program_.subprograms()[call.callee];
+  const FunctionFacts& callee = analysis_.functions[call.callee];
+  const RegisterSet saved = saved_across(call);
   const uint32_t slot = program_.code()[callback.begin].slot;
   const Label again = a_.newLabel();
   const Label stop = a_.newLabel();
@@ -219,7 +221,7 @@ void Emitter::loop_body(const vm::Subprogram& callback) {
   Mem asked = loop_slot(1);
   asked.setSize(4);
   Mem made = asked.cloneAdjusted(4);
-  save_registers(saved_across(callee));
+  save_registers(saved);
   a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
   a_.bind(again);
   take_fuel(imm(callback.length()), slot);
@@ -245,7 +247,7 @@ void Emitter::loop_body(const vm::Subprogram& callback) {
   a_.bind(stop);
   if (checked() && callee.moves_packet) checks_.drop();
   a_.mov(x86::eax, x86::ecx);
-  restore_registers(saved_across(callee));
+  restore_registers(saved);
 }
 
 }  // namespace skep::jit

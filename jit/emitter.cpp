@@ -27,14 +27,17 @@ static_assert(std::is_standard_layout_v<RunState>);
 // The most that an instruction's code may be, for jumps over it. Not tight: what is near is near by far.
 uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
   static constexpr uint32_t kFar = 1000;
-  if (vm::is_fused(i.op)) return checked ? 70 : 25;
+  if (vm::is_fused(i.op)) {
+    if (vm::fused_row(i.op).kind == vm::Fused::kDivision) return 100;
+    return checked ? 70 : 25;
+  }
   const isa::Row& row = isa::row(vm::isa_op(i.op));
   switch (row.cls) {
     case isa::Class::kAlu:
       if (row.alu() == isa::AluOp::kDiv || row.alu() == isa::AluOp::kMod || row.alu() == isa::AluOp::kSdiv ||
           row.alu() == isa::AluOp::kSmod)
         return kFar;
-      return row.source == isa::Source::kReg ? 15 : 7;
+      return 16;
     case isa::Class::kJump:
       return checked && i.cost != 0 ? 40 : 13;
     case isa::Class::kLoad:
@@ -60,21 +63,22 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
     : program_(program),
       mode_(mode),
       options_(options),
+      optimized_(program.optimized(mode)),
+      operations_(optimized_.instructions),
       code_(code),
       a_(&code),
       analysis_(analyse(program, mode)),
-      labels_(program.optimized().instructions.size()),
+      labels_(operations_.size()),
       checks_(program, a_),
       trampoline_(a_.newLabel()),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
-  const std::span<const Instruction> operations = program.optimized().instructions;
-  offsets_.reserve(operations.size());
-  size_bounds_.reserve(operations.size());
+  offsets_.reserve(operations_.size());
+  size_bounds_.reserve(operations_.size());
   uint32_t bound = 0;
-  for (uint32_t n = 0; n < operations.size(); ++n) {
-    const Instruction& i = operations[n];
+  for (uint32_t n = 0; n < operations_.size(); ++n) {
+    const Instruction& i = operations_[n];
     if (analysis_.is_loop_head(n)) bound += options.loop_alignment;
     size_bounds_.push_back(bound);
     bound += size_bound(i, checked());
@@ -103,13 +107,12 @@ CodeLayout Emitter::layout() const {
 
 // An instruction that has become part of a later one's operation has no code of its own.
 std::vector<uint32_t> Emitter::instruction_offsets() const {
-  const std::span<const Instruction> operations = program_.optimized().instructions;
   std::vector<uint32_t> out;
   out.reserve(program_.instructions().size());
   size_t n = 0;
   for (const isa::Instruction& instruction : program_.instructions()) {
-    while (n < operations.size() && operations[n].slot < instruction.slot) ++n;
-    out.push_back(n < operations.size() ? offsets_[n] : end_of_functions_);
+    while (n < operations_.size() && operations_[n].slot < instruction.slot) ++n;
+    out.push_back(n < operations_.size() ? offsets_[n] : end_of_functions_);
   }
   return out;
 }
@@ -117,7 +120,7 @@ std::vector<uint32_t> Emitter::instruction_offsets() const {
 void Emitter::lay_out_frame(const vm::Subprogram& function) {
   facts_ = &analysis_.functions[function.index];
   saved_ = 0;
-  for (const uint32_t callee : facts_->callees) saved_ |= saved_across(analysis_.functions[callee]);
+  for (const LocalCall& call : facts_->calls) saved_ |= saved_across(call);
   const int front = std::popcount(saved_) + (facts_->loops ? kLoopWords : 0);
   caches_at_ = front * static_cast<int>(sizeof(uint64_t));
   const int words = front + AccessChecks::frame_words(facts_->caches) + (function.uses_may_goto ? 1 : 0);
@@ -136,13 +139,13 @@ void Emitter::function(const vm::Subprogram& function) {
   if (function.uses_may_goto)
     a_.mov(x86::qword_ptr(x86::rsp, frame_bytes_ - 8), imm(static_cast<int64_t>(vm::kMaxLoops)));
   checks_.begin_function(facts_->caches, caches_at_);
-  const vm::Code& code = program_.optimized();
-  for (uint32_t n = code.functions[function.index].begin; n < code.functions[function.index].end; ++n) {
+  const auto [begin, end] = optimized_.functions[function.index];
+  for (uint32_t n = begin; n < end; ++n) {
     if (analysis_.is_loop_head(n)) align_loop_head();
     if (analysis_.is_target(n)) a_.bind(label_of(n));
     offsets_.push_back(static_cast<uint32_t>(a_.offset()));
     current_ = n;
-    instruction(code.instructions[n]);
+    instruction(operations_[n]);
   }
   if (returns_zero_) {
     a_.bind(return_zero_);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "jit/analysis.hpp"
 #include "jit/native_program.hpp"
 #include "jit/registers.hpp"
+#include "vm/division.hpp"
 #include "vm/lowering.hpp"
 #include "vm/program.hpp"
 
@@ -55,9 +57,7 @@ class Emitter {
   void note_way_out();
   void fault_stubs();
   void unwind();
-  uint32_t index_of(const Instruction& i) const {
-    return static_cast<uint32_t>(&i - program_.optimized().instructions.data());
-  }
+  uint32_t index_of(const Instruction& i) const { return static_cast<uint32_t>(&i - operations_.data()); }
   Label& label_of(uint32_t index);
   bool is_near(uint32_t from, uint32_t to) const;
   Label& unwinding();
@@ -73,15 +73,25 @@ class Emitter {
   void arithmetic(const Instruction& i, const isa::Row& row);
   void binary(asmjit::x86::Inst::Id id, const Instruction& i, const isa::Row& row);
   void multiply(const Instruction& i, const isa::Row& row);
+  void multiply_by(const Gp& dst, const Gp& src, int32_t factor);
   void shift(const Instruction& i, const isa::Row& row);
   void shift_by_immediate(isa::AluOp op, const Instruction& i, unsigned width);
   void shift_by_register(isa::AluOp op, const Gp& dst, const Gp& count);
   void shift_to(isa::AluOp op, const Gp& dst, const Gp& src, const Gp& count);
   void move(const Instruction& i, const isa::Row& row);
+
+  // emit_division.cpp
   void divide(const Instruction& i, const isa::Row& row);
-  bool divide_by_constant(const Instruction& i, const isa::Row& row);
   void divide_unsigned(isa::AluOp op, unsigned width, const Label& done);
   void divide_signed(isa::AluOp op, unsigned width, const Label& done);
+  void divide_by_magic(const Instruction& i, const vm::FusedRow& row);
+  void quotient_unsigned32(const Gp& src, uint32_t divisor, const vm::Magic& magic);
+  void quotient_unsigned64(const Gp& src, const vm::Magic& magic);
+  void quotient_signed(const Gp& src, unsigned width, const vm::Magic& magic, int32_t divisor);
+  void multiply_quotient(uint64_t multiplier);
+  void high_product(const Gp& src, unsigned width, uint64_t multiplier);
+  void high_product_signed(const Gp& src, uint64_t multiplier);
+  void take_high_half();
 
   // emit_fused.cpp
   void fused(const Instruction& i);
@@ -97,6 +107,7 @@ class Emitter {
                         bool negated = false);
   void compare(const Instruction& i, isa::Condition condition, unsigned width, isa::Source source);
   void test_mask(const Instruction& i, unsigned width);
+  bool compared_before(const Instruction& i) const;
   void jump(const Instruction& i);
   void may_goto(const Instruction& i);
 
@@ -118,7 +129,7 @@ class Emitter {
   void tail_call(const vm::CallSite& site);
   void packet_load(const Instruction& i, const isa::Row& row);
   void leave();
-  RegisterSet saved_across(const FunctionFacts& callee) const;
+  RegisterSet saved_across(const LocalCall& call) const;
   Mem save_slot(unsigned reg) const;
   void save_registers(RegisterSet set);
   void restore_registers(RegisterSet set);
@@ -134,14 +145,16 @@ class Emitter {
   void check_key(const Instruction& i, uint32_t size, const Label& done);
   void note_value(const maps::Map& map);
   void forget_values();
-  void loop(const vm::Subprogram& callback);
-  void loop_body(const vm::Subprogram& callback);
+  void loop(const LocalCall& call);
+  void loop_body(const LocalCall& call);
   void out_of_line(const Label& label, std::function<void()> emit);
   Mem loop_slot(unsigned word) const;
 
   const vm::Program& program_;
   vm::Mode mode_;
   Translating options_;
+  const vm::Code& optimized_;
+  std::span<const Instruction> operations_;
   asmjit::CodeHolder& code_;
   asmjit::x86::Assembler a_;
   Analysis analysis_;

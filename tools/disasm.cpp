@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "tools/command.hpp"
 #include "tools/machine_code.hpp"
@@ -11,6 +13,7 @@ namespace {
 struct DisasmArguments {
   ObjectArguments object;
   bool jit = false;
+  Mode mode = Mode::kChecked;
 };
 
 void print(const Program& program, bool jit) {
@@ -30,7 +33,7 @@ int disassemble(const DisasmArguments& arguments) {
     report_error(error.message);
     return status;
   };
-  const auto machine = Machine::create();
+  const auto machine = Machine::create({.mode = arguments.mode});
   if (!machine) return failed(machine.error(), kBadInput);
   const auto object = machine->open(arguments.object.path, arguments.object.options());
   if (!object) return failed(object.error(), kBadInput);
@@ -59,6 +62,11 @@ void add_disasm_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<DisasmArguments>();
   arguments->object.add_to(*command, true);
   command->add_flag("--jit", arguments->jit, "show the JIT's x86-64 code beside each instruction");
+  command
+      ->add_option("--mode", arguments->mode,
+                   "the mode that the code is for: checked (the default) or verified")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}}));
   command->callback([arguments, &status] { status = disassemble(*arguments); });
 }
 

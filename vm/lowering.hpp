@@ -47,7 +47,7 @@ struct LoweredInstruction {
   uint8_t index = kZeroRegister;  // of fused operations, as operations.def says of each
   uint8_t scale = 0;
   RegisterSet live_after = 0x7ff;  // those that may be read later; a superset
-  int32_t off = 0;
+  int32_t off = 0;  // local calls, once optimised: the set of registers that the callee may read
   uint32_t slot = 0;
   // jumps: the index to go on at; local calls: the index of the subprogram; helper calls: the place in
   // Code::known_calls plus 1, or 0

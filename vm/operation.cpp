@@ -20,6 +20,7 @@ constexpr auto kRows = std::to_array<FusedRow>({
   {#name, Fused::kAlu3, width, index(AluOp::k##alu), Source::k##source},
 #define SKEP_ADDRESS(name, width) {#name, Fused::kAddress, width, 0, Source::kReg},
 #define SKEP_ROTATE(name, width) {#name, Fused::kRotate, width, 0, Source::kImm},
+#define SKEP_DIVISION(name, alu, width) {#name, Fused::kDivision, width, index(AluOp::k##alu), Source::kImm},
 #define SKEP_LOAD_INDEXED(name, width, sign) \
   {#name, Fused::kLoadIndexed, width, index(Sign::k##sign), Source::kReg},
 #define SKEP_LOAD_SWAPPED(name, width) \

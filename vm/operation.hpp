@@ -21,6 +21,7 @@ enum class Operation : uint16_t {
 #define SKEP_ALU3(name, ...) k##name,
 #define SKEP_ADDRESS(name, ...) k##name,
 #define SKEP_ROTATE(name, ...) k##name,
+#define SKEP_DIVISION(name, ...) k##name,
 #define SKEP_LOAD_INDEXED(name, ...) k##name,
 #define SKEP_LOAD_SWAPPED(name, ...) k##name,
 #define SKEP_STORE_INDEXED(name, ...) k##name,
@@ -49,6 +50,7 @@ inline constexpr uint16_t kOperations = kIsaOperations
 #define SKEP_ALU3(...) +1
 #define SKEP_ADDRESS(...) +1
 #define SKEP_ROTATE(...) +1
+#define SKEP_DIVISION(...) +1
 #define SKEP_LOAD_INDEXED(...) +1
 #define SKEP_LOAD_SWAPPED(...) +1
 #define SKEP_STORE_INDEXED(...) +1
@@ -69,6 +71,7 @@ enum class Fused : uint8_t {
   kAlu3,
   kAddress,
   kRotate,
+  kDivision,
   kLoadIndexed,
   kLoadSwapped,
   kStoreIndexed,

@@ -9,7 +9,10 @@
 namespace skep::vm {
 
 Program::Program(ProgramSpec spec, const ProgramEnvironment& environment)
-    : spec_(std::move(spec)), engines_(environment.engines), id_(environment.id) {}
+    : spec_(std::move(spec)),
+      engines_(environment.engines),
+      id_(environment.id),
+      passes_(environment.passes) {}
 
 Program::~Program() = default;
 
@@ -21,7 +24,6 @@ Result<std::shared_ptr<Program>> Program::create(ProgramSpec spec, const Program
   // Moving vectors keeps their elements where the code points at them.
   program->lowered_ = std::move(*lowered);
   program->stack_reach_ = vm::stack_reach(program->lowered_.decoded);
-  program->optimized_ = optimize(program->lowered_, environment.passes);
   program->tail_target_.cost = program->subprograms().front().length();
   program->tail_target_.program = program.get();
   std::ranges::sort(program->spec_.lines, {}, &SourceLine::slot);
@@ -60,6 +62,18 @@ const Subprogram* Program::function_at(uint64_t address) const {
   for (const Subprogram& function : lowered_.subprograms)
     if (reinterpret_cast<uintptr_t>(&function) == address) return &function;
   return nullptr;
+}
+
+const Code& Program::optimized(Mode mode) const {
+  const auto index = static_cast<size_t>(mode);
+  // Acquire pairs with the release below: whoever sees the pointer sees the finished code.
+  if (const Code* ready = optimized_[index].load(std::memory_order_acquire)) return *ready;
+  std::scoped_lock lock(optimizing_);
+  if (optimized_[index].load(std::memory_order_relaxed) == nullptr) {
+    code_by_mode_[index] = optimize(lowered_, passes_, mode);
+    optimized_[index].store(&code_by_mode_[index], std::memory_order_release);
+  }
+  return code_by_mode_[index];
 }
 
 const Executable& Program::prepare(EngineKind kind, Mode mode) const {

@@ -64,8 +64,9 @@ class Program final : public maps::Object {
   std::span<const isa::Instruction> instructions() const { return lowered_.decoded; }
   // The instructions with their references resolved: as many as instructions(), index for index.
   std::span<const LoweredInstruction> code() const { return lowered_.code; }
-  // What the engines execute: code() after the passes, function after function as subprograms().
-  const Code& optimized() const { return optimized_; }
+  // What the engines execute in a mode: code() after the passes, function after function as subprograms().
+  // Made on first use. Thread-safe; the result lives as the program.
+  const Code& optimized(Mode mode) const;
   std::span<const Subprogram> subprograms() const { return lowered_.subprograms; }
   std::span<const std::shared_ptr<maps::Map>> maps() const { return lowered_.maps; }
   // Bytes of the stack, from its beginning, that a run of this program may write, itself or by helpers; not
@@ -104,10 +105,13 @@ class Program final : public maps::Object {
   uint32_t id_;
   Lowered lowered_;
   uint64_t stack_reach_ = 0;
-  Code optimized_;
+  PassSet passes_;
   mutable TailTarget tail_target_;
   mutable std::mutex mutex_;
+  mutable std::mutex optimizing_;  // locked inside mutex_
   std::vector<std::shared_ptr<maps::Map>> bound_maps_;
+  mutable std::array<std::atomic<const Code*>, 2> optimized_{};
+  mutable std::array<Code, 2> code_by_mode_;
   mutable std::array<std::atomic<const Executable*>, 4> ready_{};
   mutable std::array<std::unique_ptr<Executable>, 4> executables_;
 };

@@ -23,7 +23,7 @@ enum Trait : uint16_t {
   kPure = 256,
   kConditional = 512,
   kReadsArguments = 1024,
-  kReadsAll = 2048,
+  kReadsOff = 2048,           // the registers that off, as a set, says
   kClobbersArguments = 4096,  // r1 to r5, and r0 gets the result
   kEndsFlow = 8192,
   kJumps = 16384,
@@ -56,8 +56,7 @@ constexpr uint16_t traits_of_control(isa::Op op) {
   if (op == kGoto || op == kGotol) return kEndsFlow | kJumps;
   if (op == kMayGoto) return kConditional | kJumps;
   if (op == kExit) return kReadsR0 | kEndsFlow;
-  // A function that is not verified may read whatever its caller left in a register.
-  if (op == kCallLocal) return kReadsAll | kClobbersArguments;
+  if (op == kCallLocal) return kReadsOff | kClobbersArguments;
   if (op == kCallReg) return kReadsDst | kReadsArguments | kClobbersArguments;
   return kReadsArguments | kClobbersArguments;
 }
@@ -82,6 +81,7 @@ constexpr auto kTraits = std::to_array<uint16_t>({
   static_cast<uint16_t>(kReadsSrc | kWritesDst | kPure | if_register(Source::k##source, kReadsIndex)),
 #define SKEP_ADDRESS(...) kReadsSrc | kReadsIndex | kWritesDst | kPure,
 #define SKEP_ROTATE(...) kReadsSrc | kWritesDst | kPure,
+#define SKEP_DIVISION(...) kReadsSrc | kWritesDst | kPure,
 #define SKEP_LOAD_INDEXED(...) kReadsSrc | kReadsIndex | kWritesDst,
 #define SKEP_LOAD_SWAPPED(...) kReadsSrc | kReadsIndex | kWritesDst,
 #define SKEP_STORE_INDEXED(name, width, source) \
@@ -110,7 +110,8 @@ RegisterUse register_use(const LoweredInstruction& i) {
   use.reads = static_cast<RegisterSet>(
       when(kReadsDst, register_set(i.dst)) | when(kReadsSrc, register_set(i.src)) |
       when(kReadsIndex, register_set(i.index)) | when(kReadsScale, register_set(i.scale)) |
-      when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) | when(kReadsAll, kAllRegisters));
+      when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) |
+      when(kReadsOff, static_cast<RegisterSet>(i.off)));
   use.reads &= kAllRegisters;  // the register that reads as 0 is nobody's
   use.writes = static_cast<RegisterSet>(
       when(kWritesDst, register_set(i.dst)) | when(kWritesSrc, register_set(i.src)) |

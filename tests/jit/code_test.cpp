@@ -66,8 +66,9 @@ TEST(Code, GoesWithTheProgram) {
 
 TEST(Code, OffsetsOfInstructions) {
   EnginePair pair;
-  // Of the immediate something is made: what nobody reads has no code.
-  const auto program = pair.load("r0 = 0\nr2 = 7 ll\nagain:\nr0 += 1\nif r0 < 10 goto again\nr0 += r2\nexit");
+  // Of the immediate something is made: what nobody reads, or what is known, has no code.
+  const auto program = pair.load("r0 = 0\nr2 = 7 ll\nagain:\nr0 += 1\nif r0 < 10 goto again\nr0 ^= r2\nexit",
+                                 vm::PassSet::none());
   const vm::Executable& executable = program->executable(EngineKind::kJit, Mode::kVerified);
   const auto code = executable.machine_code();
   const auto offsets = executable.instruction_offsets();

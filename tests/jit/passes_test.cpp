@@ -27,8 +27,12 @@ std::vector<PassSet> pass_sets() {
   return out;
 }
 
-bool has(const vm::Program& program, Operation op) {
-  return std::ranges::any_of(program.optimized().instructions, [op](const auto& i) { return i.op == op; });
+std::span<const vm::LoweredInstruction> operations(const vm::Program& program, Mode mode = Mode::kChecked) {
+  return program.optimized(mode).instructions;
+}
+
+bool has(const vm::Program& program, Operation op, Mode mode = Mode::kChecked) {
+  return std::ranges::any_of(operations(program, mode), [op](const auto& i) { return i.op == op; });
 }
 
 Outcome without_program(Outcome outcome) {
@@ -72,6 +76,24 @@ constexpr Shape kShapes[] = {
      Operation::kJset64Imm},
     {"TestOfRegisters", "r4 = r2\nw4 &= w3\nif w4 == 0 goto l\nr0 = 5\nr5 = 6\nl:\nr4 = 0",
      Operation::kJclear32Reg},
+    {"Quotient32", "w4 = w2\nw4 /= 10", Operation::kDivBy32},
+    {"QuotientByALongMultiplier32", "w4 = w2\nw4 /= 7", Operation::kDivBy32},
+    {"QuotientByALargeNumber32", "w4 = w2\nw4 /= -5", Operation::kDivBy32},
+    {"Remainder32", "w4 = w2\nw4 %= 1000", Operation::kModBy32},
+    {"Quotient64", "r4 = r2\nr4 /= 10", Operation::kDivBy64},
+    {"QuotientByALongMultiplier64", "r4 = r2\nr4 /= 7", Operation::kDivBy64},
+    {"Remainder64", "r4 = r2\nr4 %= 1000000007", Operation::kModBy64},
+    {"RemainderInR3", "r3 %= 12345", Operation::kModBy64},
+    {"QuotientInR0", "r0 = r3\nr0 /= 641", Operation::kDivBy64},
+    {"SignedQuotient32", "w4 = w2\nw4 s/= -10", Operation::kSdivBy32},
+    {"SignedRemainder32", "w4 = w2\nw4 s%= 8", Operation::kSmodBy32},
+    {"SignedQuotient64", "r4 = r2\nr4 s/= 7", Operation::kSdivBy64},
+    {"SignedRemainder64", "r4 = r2\nr4 s%= -1000", Operation::kSmodBy64},
+    {"QuotientOfAShift", "r2 /= 4096", Operation::kRsh64Imm},
+    {"RemainderOfAMask", "w2 %= 1024", Operation::kAnd32Imm},
+    {"QuotientByMinusOne", "r2 s/= -1", Operation::kNeg64},
+    {"KnownOperand", "r4 = 12\nr2 *= r4", Operation::kMul64Imm},
+    {"KnownComparison", "r4 = 12\nif r4 > r2 goto l\nr0 = 7\nr5 = 8\nl:\nr4 = 0", Operation::kJlt64Imm},
     {"SelectOfARegister", "if r2 > r3 goto l\nr4 = r5\nl:", Operation::kSelectLe64Reg},
     {"SelectOfANumber", "if w2 s< 9 goto l\nr4 = -3\nl:", Operation::kSelectSge32Imm},
 };
@@ -126,16 +148,121 @@ TEST(Passes, ZeroExtensionsOfZeroExtendedValuesGo) {
   EnginePair pair;
   const char* text = "r0 = *(u32 *)(r1 + 0)\nagain:\nw0 += 1\nw0 = w0\nif r0 < 9 goto again\nexit";
   const PassSet alone = PassSet::none().with(vm::Pass::kZeroExtension);
-  EXPECT_EQ(pair.load(text, PassSet::none())->optimized().instructions.size(), 5u);
-  EXPECT_EQ(pair.load(text, alone)->optimized().instructions.size(), 4u);
+  EXPECT_EQ(pair.load(text, PassSet::none())->optimized(Mode::kChecked).instructions.size(), 5u);
+  EXPECT_EQ(pair.load(text, alone)->optimized(Mode::kChecked).instructions.size(), 4u);
   // What comes in by the other way round the loop is not known.
   const char* wide = "r0 = *(u64 *)(r1 + 0)\nagain:\nw0 = w0\nr0 += 1\nif r0 < 9 goto again\nexit";
-  EXPECT_EQ(pair.load(wide, alone)->optimized().instructions.size(), 5u);
+  EXPECT_EQ(pair.load(wide, alone)->optimized(Mode::kChecked).instructions.size(), 5u);
+}
+
+TEST(Passes, KnownResultsAreNumbers) {
+  EnginePair pair;
+  const PassSet passes = PassSet::none().with(vm::Pass::kConstantFolding).with(vm::Pass::kDeadCode);
+  const auto sizes = [&](const char* text) { return operations(*pair.load(text, passes)).size(); };
+  EXPECT_EQ(sizes("r1 = 6\nr0 = 7\nr0 *= r1\nr0 s%= -5\nexit"), 2u);
+  EXPECT_EQ(sizes("r0 = *(u8 *)(r1 + 0)\nr0 ^= r0\nexit"), 3u);
+  // What both ways say is known where they meet.
+  EXPECT_EQ(sizes("r0 = 1\nif r1 == 0 goto l\nr0 = 1\nl:\nr0 += 1\nexit"), 3u);
+  EXPECT_EQ(sizes("r0 = 1\nif r1 == 0 goto l\nr0 = 2\nl:\nr0 += 1\nexit"), 5u);
+  // Not what a loop changes.
+  EXPECT_EQ(sizes("r0 = 0\nr2 = 3\nl:\nr0 += r2\nif r0 != 9 goto l\nexit"), 4u);
+  EXPECT_EQ(pair.run_both("r0 = 0\nr2 = 3\nl:\nr0 += r2\nif r0 != 9 goto l\nexit").r0, 9u);
+}
+
+TEST(Passes, KnownJumpsAreDecided) {
+  EnginePair pair;
+  const char* text = "r2 = 5\nif r2 > 4 goto l\nr0 = 1\nexit\nl:\nr0 = 2\nif r2 s< -1 goto l\nexit";
+  EXPECT_EQ(operations(*pair.load(text)).size(), 2u);
+  EXPECT_EQ(pair.run_both(text).r0, 2u);
+}
+
+// Always taken, a jump costs what it cost; never taken, nothing.
+TEST(Passes, DecidedJumpsCostTheSame) {
+  EnginePair pair;
+  const char* text = "r0 = 0\nr2 = 1\nl:\nr0 += 1\nif r2 == 2 goto l\nif r2 == 1 goto l\nexit";
+  const Outcome expected =
+      pair.run(*pair.load(text, PassSet::none()), vm::EngineKind::kInterpreter, Mode::kChecked, 1000);
+  EXPECT_EQ(expected.kind, vm::FaultKind::kFuel);
+  EXPECT_EQ(expected.slot, 4u);
+  EXPECT_EQ(without_program(pair.run_both(*pair.load(text), Mode::kChecked, 1000)),
+            without_program(expected));
+}
+
+TEST(Passes, JumpsOverAGotoAreOne) {
+  EnginePair pair;
+  const char* text = "r0 = *(u8 *)(r1 + 0)\nl:\nr0 += 3\nif r0 > 100 goto out\ngoto l\nout:\nexit";
+  for (const Mode mode : kModes) {
+    const auto code = operations(*pair.load(text), mode);
+    ASSERT_EQ(code.size(), 4u);
+    EXPECT_EQ(code[2].op, Operation::kJle64Imm);
+    EXPECT_EQ(code[2].target, 1u);
+  }
+  const Outcome expected =
+      pair.run(*pair.load(text, PassSet::none()), vm::EngineKind::kInterpreter, Mode::kChecked, 20);
+  EXPECT_EQ(expected.kind, vm::FaultKind::kFuel);
+  EXPECT_EQ(expected.slot, 3u);
+  EXPECT_EQ(without_program(pair.run_both(*pair.load(text), Mode::kChecked, 20)), without_program(expected));
+}
+
+TEST(Passes, JumpsToAGotoGoOn) {
+  EnginePair pair;
+  const char* text =
+      "r0 = 1\nif r1 == 0 goto a\nr0 = 2\nif r1 == 1 goto b\nr0 = 3\na:\ngoto b\nr0 = 9\nb:\nr0 += r1\nexit";
+  const auto code = operations(*pair.load(text, PassSet::none().with(vm::Pass::kJumps)));
+  EXPECT_EQ(code[1].target, code[3].target);
+  EXPECT_EQ(code[code[1].target].op, Operation::kAdd64Reg);
+  pair.run_both(text);
+}
+
+constexpr const char* kCalls =
+    "r6 = *(u64 *)(r1 + 0)\nr7 = 5\nr2 = r6\nr1 = 3\ncall add\nr6 += r0\nr1 = r6\nr2 = r7\ncall store\n"
+    "r0 ^= r6\nexit\n"
+    "add:\nif r1 > r2 goto l\nr0 = r1\nr0 += r2\nexit\nl:\nr0 = r1\nr0 *= 7\nexit\n"
+    "store:\n*(u64 *)(r10 - 8) = r1\nr3 = r10\nr3 += -16\n*(u64 *)(r3 + 0) = r2\n"
+    "r0 = *(u64 *)(r10 - 16)\nr1 = *(u64 *)(r10 - 8)\nr0 -= r1\nexit";
+
+TEST(Passes, SmallFunctionsAreInlinedInVerifiedMode) {
+  EnginePair pair;
+  const auto program = pair.load(kCalls);
+  EXPECT_FALSE(has(*program, Operation::kCallLocal, Mode::kVerified));
+  EXPECT_TRUE(has(*program, Operation::kCallLocal, Mode::kChecked));
+  for (const uint64_t low : {1, 9}) {
+    pair.set_memory(std::vector<std::byte>(8, static_cast<std::byte>(low)));
+    const uint64_t number = low * 0x0101010101010101;
+    const uint64_t r6 = number + number + 3;
+    for (const Mode mode : kModes)
+      for (const PassSet passes : pass_sets())
+        EXPECT_EQ(pair.run_both(*pair.load(kCalls, passes), mode).r0, (5 - r6) ^ r6);
+  }
+}
+
+TEST(Passes, FunctionsThatChangeWhatTheCallerKeepsAreNotInlined) {
+  EnginePair pair;
+  const char* text = "r6 = 7\ncall f\nr0 += r6\nexit\nf:\nr6 = 4\nr0 = r6\nr0 += 1\nexit";
+  EXPECT_TRUE(has(*pair.load(text), Operation::kCallLocal, Mode::kVerified));
+  EXPECT_EQ(pair.run_both(text, Mode::kVerified).r0, 12u);
+  // Where the caller does not look at it any more they are.
+  const char* dead = "r6 = 7\ncall f\nexit\nf:\nr6 = 4\nr0 = r6\nr0 += 1\nexit";
+  EXPECT_FALSE(has(*pair.load(dead), Operation::kCallLocal, Mode::kVerified));
+  EXPECT_EQ(pair.run_both(dead, Mode::kVerified).r0, 5u);
+}
+
+TEST(Passes, FunctionsOfFunctionsAreInlined) {
+  EnginePair pair;
+  const char* text = "r1 = 5\ncall f\nexit\nf:\nr1 += 1\ncall g\nr0 += 1\nexit\ng:\nr0 = r1\nr0 *= 3\nexit";
+  EXPECT_FALSE(has(*pair.load(text), Operation::kCallLocal, Mode::kVerified));
+  EXPECT_EQ(pair.run_both(text, Mode::kVerified).r0, 19u);
+  // Never a function that calls itself.
+  const char* recursive =
+      "r1 = 5\ncall f\nexit\nf:\nif r1 == 0 goto out\nr1 += -1\ncall f\nexit\nout:\nr0 = 8\nexit";
+  EXPECT_TRUE(has(*pair.load(recursive), Operation::kCallLocal, Mode::kVerified));
+  EXPECT_EQ(pair.run_both(recursive, Mode::kVerified).r0, 8u);
 }
 
 TEST(Passes, WhatNobodyReadsGoes) {
   EnginePair pair;
-  EXPECT_EQ(pair.load("r3 = 7\nr3 += 1\nr0 = 1\nexit")->optimized().instructions.size(), 3u);
+  const auto program = pair.load("r3 = r1\nr3 += 1\nr4 = 7\nr0 = 1\nexit");
+  EXPECT_EQ(program->optimized(Mode::kChecked).instructions.size(), 2u);
   // A load may fault: it stays.
   EXPECT_TRUE(pair.run_both("r2 = *(u64 *)(r1 + 4096)\nr0 = 0\nexit").faulted);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "isa/arithmetic.hpp"
+#include "vm/division.hpp"
 #include "vm/interpreter/step.hpp"
 #include "vm/memory_access.hpp"
 
@@ -86,6 +87,14 @@ template <unsigned width>
 struct Rotate {
   static void run(const Step& i, Registers& r) {
     r[i.dst] = std::rotl(static_cast<Unsigned<width>>(r[i.src]), static_cast<int>(i.imm));
+  }
+};
+
+template <AluOp op, unsigned width>
+struct Division {
+  static void run(const Step& i, Registers& r) {
+    r[i.dst] =
+        divide_by_magic<op>(static_cast<Unsigned<width>>(r[i.src]), {i.imm, i.scale, i.index != 0}, i.off);
   }
 };
 

@@ -44,6 +44,9 @@ struct Body;
 #define SKEP_ROTATE(name, width) \
   template <>                    \
   struct Body<Operation::k##name> : Rotate<width> {};
+#define SKEP_DIVISION(name, operation, width) \
+  template <>                                 \
+  struct Body<Operation::k##name> : Division<AluOp::k##operation, width> {};
 #define SKEP_LOAD_INDEXED(name, width, sign) \
   template <>                                \
   struct Body<Operation::k##name> : Load<width, Sign::k##sign, true> {};

@@ -14,15 +14,14 @@ using enum Operation;
 
 // What compilers and the passes mostly make. Immediates of 32 and 64 bits are all kLdImm64 here.
 constexpr auto kCommon = std::to_array<Operation>({
-    kAdd64Imm,  kAdd64Reg,  kAdd32Imm,  kAdd32Reg,     kSub64Reg,     kMul64Imm,     kMul64Reg,
-    kMul32Imm,  kMul32Reg,  kOr64Reg,   kOr32Reg,      kAnd64Imm,     kAnd32Imm,     kXor64Reg,
-    kXor32Reg,  kLsh64Imm,  kLsh32Imm,  kRsh64Imm,     kRsh32Imm,     kMov64Reg,     kMov32Reg,
-    kLdImm64,   kAddress64, kRotate64,  kRotate32,     kXor64Reg3,    kLdx8,         kLdx16,
-    kLdx32,     kLdx64,     kLdxIndexed8, kLdxIndexed16, kLdxIndexed32, kLdxIndexed64, kLdxSwapped16, kStx8,
-    kStx32,     kStx64,     kStxIndexed8,  kJeq64Imm,     kJeq64Reg,     kJeq32Imm,     kJeq32Reg,
-    kJne64Imm,  kJne64Reg,  kJne32Imm,  kJne32Reg,     kJgt64Imm,     kJgt64Reg,     kJgt32Imm,
-    kJge64Reg,  kJlt64Imm,  kJlt64Reg,  kJlt32Imm,     kJle64Reg,     kJset32Imm,    kGoto,
-    kExit,      kCallLocal,
+    kAdd64Imm,     kAdd64Reg,     kAdd32Imm,     kAdd32Reg, kSub64Reg, kMul64Imm, kMul64Reg,    kMul32Imm,
+    kMul32Reg,     kOr64Reg,      kOr32Reg,      kAnd64Imm, kAnd32Imm, kXor64Reg, kXor32Reg,    kLsh64Imm,
+    kLsh32Imm,     kRsh64Imm,     kRsh32Imm,     kMov64Reg, kMov32Reg, kLdImm64,  kAddress64,   kRotate64,
+    kRotate32,     kXor64Reg3,    kLdx8,         kLdx16,    kLdx32,    kLdx64,    kLdxIndexed8, kLdxIndexed16,
+    kLdxIndexed32, kLdxIndexed64, kLdxSwapped16, kStx8,     kStx32,    kStx64,    kStxIndexed8, kJeq64Imm,
+    kJeq64Reg,     kJeq32Imm,     kJeq32Reg,     kJne64Imm, kJne64Reg, kJne32Imm, kJne32Reg,    kJgt64Imm,
+    kJgt64Reg,     kJgt32Imm,     kJge64Reg,     kJlt64Imm, kJlt64Reg, kJlt32Imm, kJle64Reg,    kJset32Imm,
+    kGoto,         kExit,         kCallLocal,
 });
 
 enum class Kind : uint8_t { kStraight, kLoad, kStore, kJump, kControl };
@@ -34,10 +33,14 @@ struct Candidate {
 
 template <class B>
 constexpr Kind kind_of() {
-  if constexpr (Straight<B>) return Kind::kStraight;
-  else if constexpr (Accessing<B>) return B::kWrite ? Kind::kStore : Kind::kLoad;
-  else if constexpr (Jumping<B>) return Kind::kJump;
-  else return Kind::kControl;
+  if constexpr (Straight<B>)
+    return Kind::kStraight;
+  else if constexpr (Accessing<B>)
+    return B::kWrite ? Kind::kStore : Kind::kLoad;
+  else if constexpr (Jumping<B>)
+    return Kind::kJump;
+  else
+    return Kind::kControl;
 }
 
 template <size_t... n>

@@ -118,7 +118,7 @@ uint64_t enter(uint64_t r1, uint64_t r2, Cpu& cpu) {
 }  // namespace
 
 Prepared::Prepared(const Program& program, Mode mode)
-    : code_(program.optimized()),
+    : code_(program.optimized(mode)),
       mode_(mode),
       steps_(std::make_unique_for_overwrite<Step[]>(code_.instructions.size())) {
   Preparation(code_, mode, std::span(steps_.get(), code_.instructions.size())).run();

@@ -7,7 +7,7 @@
 
 namespace skep::vm::interpreter {
 
-// A program's steps, index for index with Program::optimized().
+// A program's steps, index for index with Program::optimized(mode).
 class Prepared final : public Executable {
  public:
   Prepared(const Program& program, Mode mode);

@@ -12,9 +12,10 @@ struct Rule {
 
 // An operation that a rule has changed is shown to the ones after it.
 constexpr Rule kRules[] = {
-    {Pass::kRotate, combine_rotate},      {Pass::kThreeOperand, combine_sum},
-    {Pass::kThreeOperand, combine_copy},  {Pass::kAddressing, combine_address},
-    {Pass::kByteSwap, combine_byte_swap}, {Pass::kTest, combine_test},
+    {Pass::kDivision, combine_division},  {Pass::kRotate, combine_rotate},
+    {Pass::kThreeOperand, combine_sum},   {Pass::kThreeOperand, combine_copy},
+    {Pass::kAddressing, combine_address}, {Pass::kByteSwap, combine_byte_swap},
+    {Pass::kTest, combine_test},
 };
 
 }  // namespace

@@ -55,8 +55,9 @@ bool copies(const LoweredInstruction& i, unsigned width) {
 
 bool combine_copy(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
-  const Operation form = three_operand_form(i.op);
-  if (form == i.op) return false;
+  const bool division = is_fused(i.op) && fused_row(i.op).kind == Fused::kDivision && i.src == i.dst;
+  const Operation form = division ? i.op : three_operand_form(i.op);
+  if (form == i.op && !division) return false;
   const FusedRow& row = fused_row(form);
   const bool by_register = row.source == isa::Source::kReg;
   const auto from = window.producer(i.dst);

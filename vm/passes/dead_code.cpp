@@ -31,7 +31,8 @@ void drop_dead_code(Code& code) {
   for (size_t n = 0; n < marks.size(); ++n) {
     const LoweredInstruction& i = code.instructions[n];
     const bool unread = is_pure(i.op) && (i.live_after & register_set(i.dst)) == 0;
-    if (reached[n] == 0 || unread) marks[n] = 1;
+    const bool idle = i.op == Operation::kMov64Reg && i.src == i.dst;
+    if (reached[n] == 0 || unread || idle) marks[n] = 1;
     dead = dead || marks[n] != 0;
   }
   if (dead) remove_marked(code, marks);

@@ -7,6 +7,10 @@
 // answer a superset of what is live.
 namespace skep::vm {
 
+// For verified mode, where no call costs fuel or is one too deep.
+void inline_functions(Code& code, const Lowered& lowered);
+void fold_constants(Code& code);
+void straighten_jumps(Code& code);
 void drop_zero_extensions(Code& code);
 // The rules that are on, in one walk.
 void combine(Code& code, PassSet passes);

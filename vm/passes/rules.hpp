@@ -8,6 +8,8 @@
 // True: it did.
 namespace skep::vm {
 
+// r1 /= 10  ->  r1 = high half of r1 * 0x199999999999999a; and the shorter forms of other divisors
+bool combine_division(Window& window, uint32_t n);
 // r2 = r1; r2 ^= r3  ->  r2 = r1 ^ r3
 bool combine_copy(Window& window, uint32_t n);
 // r2 = r1; r2 += r3; r2 += 8  ->  r2 = r1 + r3 + 8
