@@ -86,15 +86,14 @@ struct Activation {
 // jump: the compilers' other way, computed goto, would have all handlers in one function (slower here by a
 // tenth) and no templates to make super-steps by. Where the build does not promise such jumps, handlers
 // return to a loop.
-#ifdef SKEP_TAIL_CALLS
-inline constexpr bool kTailCalls = true;
-#else
-inline constexpr bool kTailCalls = false;
-#endif
-
 [[gnu::always_inline]] inline const Step* go_on(const Step* step, Activation& activation, Cpu& cpu) {
-  if constexpr (kTailCalls) return step->handler(step, activation, cpu);
+#ifdef SKEP_TAIL_CALLS
+  // Keeps the compiler from holding on to the former step: two instructions fewer in nearly every handler.
+  asm("" : "+r"(step));
+  return step->handler(step, activation, cpu);
+#else
   return step;
+#endif
 }
 
 inline void execute(const Step* step, Activation& activation, Cpu& cpu) {
