@@ -42,6 +42,7 @@ void Emitter::local_call(const Instruction& i) {
     // Another program may have returned here.
     move_immediate(kScratch, reinterpret_cast<uintptr_t>(&program_));
     a_.mov(run_state(offsetof(RunState, program)), kScratch);
+    forget_last_values();
   }
   clear_arguments();
 }
@@ -108,6 +109,13 @@ void Emitter::packet_load(const Instruction& i, const isa::Row& row) {
 void Emitter::leave() {
   if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
   a_.ret();
+}
+
+// What another program was allowed to touch says nothing about this one.
+void Emitter::forget_last_values() {
+  if (!checked()) return;
+  for (const size_t last : {offsetof(RunState, last_read), offsetof(RunState, last_write)})
+    a_.mov(run_state(last + offsetof(vm::Region, size)), 0);
 }
 
 // r1 to r5 read as 0 after a call. A verified program does not read them.

@@ -117,6 +117,7 @@ class Emitter {
   RegisterSet saved_across(const FunctionFacts& callee) const;
   Mem save_slot(unsigned reg) const;
   void clear_arguments();
+  void forget_last_values();
 
   // checks.cpp
   Mem checked_access(unsigned base, const Instruction& i, unsigned bytes, bool write);
