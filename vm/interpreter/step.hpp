@@ -63,19 +63,28 @@ struct Activation {
   std::array<Windows, 2> windows;  // reads, writes
   std::array<Frame, kMaxFrames> frames;
 
+  // `likely` is memory that the function will probably access; it may do so.
   template <Mode mode>
-  void begin(uint64_t frame_top) {
+  void begin(uint64_t frame_top, const Region& likely) {
     // A loop would become a string instruction, which takes longer to begin than an empty program to run.
 #pragma GCC unroll 12
     for (uint64_t& value : r) value = 0;
     r[isa::kFramePointer] = frame_top;
     frame = frames.data();
     frame->loops_left = kMaxLoops;
-    if constexpr (mode == Mode::kChecked) forget_windows();
+    if constexpr (mode == Mode::kChecked) open_windows(likely);
   }
   void forget_windows() {
     for (Windows& direction : windows)
       for (Window& window : direction) window.count = 0;
+  }
+  // Makes a region what all kinds of access hit.
+  void open_windows(const Region& region) {
+    for (Windows& direction : windows)
+      for (unsigned n = 0; n < direction.size(); ++n) direction[n] = window_of(region, 1u << n);
+  }
+  static Window window_of(const Region& region, uint64_t bytes) {
+    return {region.begin, region.size < bytes ? 0 : region.size - bytes + 1};
   }
   // r1 to r5 are scratch across a call: in checked mode, where programs may read them, a fixed value keeps
   // runs reproducible.
