@@ -108,6 +108,15 @@ class ArgumentCheck {
   const maps::Map* map_ = nullptr;
 };
 
+// Whether ArgumentCheck may find anything wrong.
+bool has_checked_arguments(const HelperRow& helper) {
+  static constexpr Argument kUnchecked[] = {Argument::kNone, Argument::kAnything, Argument::kCallbackContext,
+                                            Argument::kSizeOrZero};
+  return std::ranges::any_of(helper.arguments, [](Argument argument) {
+    return std::ranges::find(kUnchecked, argument) == std::end(kUnchecked);
+  });
+}
+
 uint64_t call_checked(const HelperRow& helper, const Arguments& arguments, Cpu& cpu) {
   const CallSite& site = *cpu.run().call_site;
   if (!ArgumentCheck(cpu, site, helper, arguments).run()) return 0;
@@ -142,12 +151,13 @@ uint64_t by_number_entry(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uin
 
 HelperFunction helper_entry(const CallSite& site, Mode mode) {
   if (!site.helper) return by_number_entry;
-  if (mode == Mode::kChecked) return checked_entry;
+  if (mode == Mode::kChecked && has_checked_arguments(*site.helper)) return checked_entry;
   return site.helper->custom ? custom_entry : site.helper->function;
 }
 
 bool entry_reads_call_site(const CallSite& site, Mode mode) {
-  return !site.helper || mode == Mode::kChecked || site.helper->custom;
+  return !site.helper || site.helper->custom ||
+         (mode == Mode::kChecked && has_checked_arguments(*site.helper));
 }
 
 bool may_call_back(const CallSite& site) {

@@ -91,7 +91,7 @@ Result<void> PacketContext::fill_xdp(const PacketInput& input) {
   data_ = hard_start_ + PacketBuffer::kXdpHeadroom;
   meta_ = data_ - static_cast<uint32_t>(input.meta.size());
   end_ = data_ + static_cast<uint32_t>(input.data.size());
-  std::memset(pointer<std::byte>(hard_start_), 0, PacketBuffer::kPage);
+  clear_headroom();
   std::ranges::copy(input.meta, pointer<std::byte>(meta_));
   std::ranges::copy(input.data, pointer<std::byte>(data_));
   auto* xdp = new (context_) xdp_md{};
@@ -107,7 +107,7 @@ Result<void> PacketContext::fill_skb(const PacketInput& input) {
   data_ = link_header_ + (type_->link_layer ? 0 : PacketBuffer::kLinkHeader);
   meta_ = data_;
   end_ = link_header_ + size;
-  std::memset(pointer<std::byte>(hard_start_), 0, PacketBuffer::kPage);
+  clear_headroom();
   std::ranges::copy(input.data, pointer<std::byte>(link_header_));
   const uint32_t length = end_ - data_;
 
@@ -135,6 +135,10 @@ Result<void> PacketContext::fill_skb(const PacketInput& input) {
   publish();
   return {};
 }
+
+// What a former run left before the packet could be seen in this one. What is behind it is cleared when the
+// packet grows.
+void PacketContext::clear_headroom() { std::memset(pointer<std::byte>(hard_start_), 0, data_ - hard_start_); }
 
 void PacketContext::publish() {
   if (type_->context == ContextKind::kXdp) {

@@ -84,6 +84,7 @@ class PacketContext {
   PacketContext(Cpu& cpu, const ProgramType& type);
   Result<void> fill_xdp(const PacketInput& input);
   Result<void> fill_skb(const PacketInput& input);
+  void clear_headroom();
   void publish();  // after data, data_end or data_meta moved
 
   Cpu* cpu_;

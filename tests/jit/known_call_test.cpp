@@ -29,7 +29,9 @@ class KnownCalls : public testing::Test {
     const auto rows = skep::helpers::builtin_helpers();
     return {rows.begin(), rows.end()};
   }
-  static size_t known(const vm::Program& program) { return program.optimized(Mode::kVerified).known_calls.size(); }
+  static size_t known(const vm::Program& program) {
+    return program.optimized(Mode::kVerified).known_calls.size();
+  }
 
   // On both engines, with the calls known and not, in one mode; one outcome.
   Outcome run(const std::string& text, Mode mode, uint64_t fuel = EnginePair::kFuel, size_t calls = 1) {

@@ -122,6 +122,44 @@ TEST_P(TailCalls, FaultsNameTheProgramTheyHappenIn) {
   EXPECT_EQ(pair_.run_both(*after).program, after.get());
 }
 
+// What a program touched last is tried first at each access: not when another program runs.
+TEST_P(TailCalls, TheTargetMayNotTouchWhatTheCallerTouchedLast) {
+  const int values = pair_.add_map(
+      {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 16, .max_entries = 1, .name = "values"});
+  const std::string value = "r2 = map_val(map_by_fd(" + std::to_string(values) + ")) + 0\n";
+  pair_.set_memory(std::vector<std::byte>(8));
+  const auto reader = load("r2 = *(u64 *)(r1 + 0)\nr0 = *(u64 *)(r2 + 0)\nexit");
+  const auto writer = load("r2 = *(u64 *)(r1 + 0)\n*(u64 *)(r2 + 0) = 1\nexit");
+  const auto program = load(value +
+                            "r3 = *(u64 *)(r2 + 0)\n*(u64 *)(r2 + 0) = r3\n"
+                            "*(u64 *)(r1 + 0) = r2\n" +
+                            call(0) + "exit");
+  for (const auto& target : {reader, writer}) {
+    put(0, target);
+    const Outcome out = pair_.run_both(*program);
+    EXPECT_EQ(out.kind, FaultKind::kMemory);
+    EXPECT_EQ(out.program, target.get());
+    EXPECT_EQ(out.slot, 1u);
+    EXPECT_EQ(out.write, target == writer);
+  }
+}
+
+TEST_P(TailCalls, TheCallerMayNotTouchWhatTheTargetTouchedLast) {
+  const int values = pair_.add_map(
+      {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 16, .max_entries = 1, .name = "values"});
+  const std::string value = "r2 = map_val(map_by_fd(" + std::to_string(values) + ")) + 0\n";
+  pair_.set_memory(std::vector<std::byte>(8));
+  put(0, load(value + "r3 = *(u64 *)(r2 + 0)\n*(u64 *)(r2 + 0) = r3\n*(u64 *)(r1 + 0) = r2\nexit"));
+  for (const std::string access : {"r0 = *(u64 *)(r2 + 0)\n", "*(u64 *)(r2 + 0) = 1\n"}) {
+    const auto program =
+        load("r6 = r1\ncall f\nr2 = *(u64 *)(r6 + 0)\n" + access + "exit\nf:\n" + call(0) + "exit");
+    const Outcome out = pair_.run_both(*program);
+    EXPECT_EQ(out.kind, FaultKind::kMemory);
+    EXPECT_EQ(out.program, program.get());
+    EXPECT_EQ(out.slot, 3u);
+  }
+}
+
 TEST_P(TailCalls, CostFuel) {
   put(0, load("r0 = 1\nr0 = 2\nr0 = 3\nexit"));
   const auto program = load(call(0) + "r0 = 9\nexit");

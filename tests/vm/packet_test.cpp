@@ -217,6 +217,22 @@ TEST_P(Packets, MemoryThatAdjustHeadGaveUpIsNoLongerThePrograms) {
   EXPECT_EQ(run_.fault.slot, 3U);
 }
 
+TEST_P(Packets, HeadroomIsZeroAtEachRun) {
+  const auto bytes = frame(60);
+  run("xdp", R"(
+    r6 = r1
+    r2 = -16
+    call 44
+    r1 = *(u32 *)(r6 + 0)
+    *(u64 *)(r1 + 0) = -1
+    *(u64 *)(r1 + 8) = -1
+    exit)",
+      {.data = bytes});
+  const auto grown = run("xdp", "r2 = -16\ncall 44\nexit", {.data = bytes});
+  ASSERT_EQ(grown.output.size(), 76U);
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(grown.output[i], std::byte{0});
+}
+
 TEST_P(Packets, TooShortOrTooLongIsRefused) {
   EXPECT_EQ(run("xdp", "r0 = 0\nexit", {.data = frame(13)}).error.code, EINVAL);
   EXPECT_EQ(run("xdp", "r0 = 0\nexit", {.data = frame(14)}).error.code, 0);

@@ -35,10 +35,6 @@ constexpr auto kAccesses = make_accesses(std::make_index_sequence<kOperations>()
 
 constexpr unsigned log2_of(uint64_t bytes) { return static_cast<unsigned>(std::countr_zero(bytes)); }
 
-void open_window(Window& window, const Region& region, unsigned bytes) {
-  window = {region.begin, region.size - bytes + 1};
-}
-
 }  // namespace
 
 Handler handler(Treatment treatment) {
@@ -53,12 +49,12 @@ bool admit(const Step& i, Activation& a, Cpu& cpu, uint64_t address, unsigned by
   const Region& last = write ? cpu.last_write : cpu.last_read;
   for (const Region& region : {Region{cpu.stack_begin, top - cpu.stack_begin}, cpu.packet, last}) {
     if (!region.contains(address, bytes)) continue;
-    open_window(window, region, bytes);
+    window = Activation::window_of(region, bytes);
     return true;
   }
   cpu.frame_top = top;
   if (!cpu.check_access(*cpu.program, i.charge.slot, address, bytes, write)) return false;
-  if (last.contains(address, bytes)) open_window(window, last, bytes);
+  if (last.contains(address, bytes)) window = Activation::window_of(last, bytes);
   return true;
 }
 

@@ -12,23 +12,27 @@ namespace {
 
 using enum Operation;
 
-// What compilers and the passes mostly make. Immediates of 32 and 64 bits are all kLdImm64 here.
+// What compilers and the passes mostly make. Constants of 32 and 64 bits are all kLdImm64 here.
 constexpr auto kCommon = std::to_array<Operation>({
-    kAdd64Imm,     kAdd64Reg,     kAdd32Imm,     kAdd32Reg, kSub64Reg, kMul64Imm, kMul64Reg,    kMul32Imm,
-    kMul32Reg,     kOr64Reg,      kOr32Reg,      kAnd64Imm, kAnd32Imm, kXor64Reg, kXor32Reg,    kLsh64Imm,
-    kLsh32Imm,     kRsh64Imm,     kRsh32Imm,     kMov64Reg, kMov32Reg, kLdImm64,  kAddress64,   kRotate64,
-    kRotate32,     kXor64Reg3,    kLdx8,         kLdx16,    kLdx32,    kLdx64,    kLdxIndexed8, kLdxIndexed16,
-    kLdxIndexed32, kLdxIndexed64, kLdxSwapped16, kStx8,     kStx32,    kStx64,    kStxIndexed8, kJeq64Imm,
-    kJeq64Reg,     kJeq32Imm,     kJeq32Reg,     kJne64Imm, kJne64Reg, kJne32Imm, kJne32Reg,    kJgt64Imm,
-    kJgt64Reg,     kJgt32Imm,     kJge64Reg,     kJlt64Imm, kJlt64Reg, kJlt32Imm, kJle64Reg,    kJset32Imm,
-    kGoto,         kExit,         kCallLocal,
+    kAdd64Imm, kAdd64Reg, kAdd32Imm,    kMov64Reg,     kLdImm64,      kAnd64Imm,     kAnd32Imm,
+    kLsh64Imm, kRsh64Imm, kXor64Reg,    kXor32Reg,     kOr64Reg,      kAddress64,    kMul64Reg,
+    kMul32Imm, kMov32Reg, kRsh32Imm,    kAdd32Reg,     kSub64Reg,     kMul64Imm,     kMul32Reg,
+    kOr32Reg,  kLsh32Imm, kRotate64,    kRotate32,     kXor64Reg3,    kLdx8,         kLdx16,
+    kLdx32,    kLdx64,    kLdxIndexed8, kLdxIndexed16, kLdxIndexed32, kLdxIndexed64, kLdxSwapped16,
+    kStx8,     kStx32,    kStx64,       kStxIndexed8,  kJeq64Imm,     kJeq32Imm,     kJeq32Reg,
+    kJne64Imm, kJne64Reg, kJne32Imm,    kJgt64Reg,     kJgt32Imm,     kJge64Reg,     kJlt64Imm,
+    kJlt64Reg, kJle64Reg, kJset32Imm,   kGoto,         kExit,         kCallLocal,
 });
+// The first of them are what mostly stands before jumps and behind loads; the very first, behind stores.
+constexpr size_t kMostCommon = 16;
+constexpr size_t kBehindStores = 5;
 
 enum class Kind : uint8_t { kStraight, kLoad, kStore, kJump, kControl };
 
 struct Candidate {
   Treatment treatment;
   Kind kind;
+  size_t rank;
 };
 
 template <class B>
@@ -46,25 +50,37 @@ constexpr Kind kind_of() {
 template <size_t... n>
 constexpr auto make_candidates(std::index_sequence<n...>) {
   std::array<Candidate, 2 * sizeof...(n)> out{};
-  ((out[2 * n] = {{kCommon[n], false}, kind_of<Body<kCommon[n]>>()},
-    out[2 * n + 1] = {{kCommon[n], true}, kind_of<Body<kCommon[n]>>()}),
+  ((out[2 * n] = {{kCommon[n], false}, kind_of<Body<kCommon[n]>>(), n},
+    out[2 * n + 1] = {{kCommon[n], true}, kind_of<Body<kCommon[n]>>(), n}),
    ...);
   return out;
 }
 
 constexpr auto kCandidates = make_candidates(std::make_index_sequence<kCommon.size()>());
 
-constexpr bool is_access(const Candidate& c) { return c.kind == Kind::kLoad || c.kind == Kind::kStore; }
 constexpr bool exists(const Candidate& c) { return c.kind != Kind::kStraight || !c.treatment.checked; }
 
+// Each pair costs half a hundred bytes and some milliseconds of the build.
 constexpr bool worth(const Candidate& first, const Candidate& second) {
   if (!exists(first) || !exists(second)) return false;
-  if (first.kind == Kind::kControl || first.treatment.op == kGoto) return false;
-  if (first.kind == Kind::kJump && first.treatment.checked) return false;
-  if (second.kind == Kind::kControl) return first.kind == Kind::kStraight;
-  if (is_access(first) && is_access(second)) return first.treatment.checked == second.treatment.checked;
-  if (is_access(first) && second.treatment.checked) return first.treatment.checked;
-  return true;
+  const bool alike = first.treatment.checked == second.treatment.checked;
+  switch (first.kind) {
+    case Kind::kStraight:
+      return second.kind == Kind::kStraight || second.kind == Kind::kControl ||
+             (second.kind == Kind::kJump && first.rank < kMostCommon);
+    case Kind::kLoad:
+      return (second.kind == Kind::kStraight && second.rank < kMostCommon) ||
+             (second.kind == Kind::kJump && (alike || first.treatment.checked)) ||
+             (second.kind == Kind::kStore && alike);
+    case Kind::kStore:
+      return (second.kind == Kind::kStraight && second.rank < kBehindStores) ||
+             (second.kind == Kind::kStore && alike);
+    case Kind::kJump:  // one that leads forward and is not taken
+      return first.treatment.op != kGoto && !first.treatment.checked && second.kind == Kind::kJump && alike;
+    case Kind::kControl:
+      return false;
+  }
+  return false;
 }
 
 template <size_t first, size_t second>
