@@ -22,7 +22,7 @@ namespace skep::jit {
 class AccessChecks {
  public:
   AccessChecks(const vm::Program& program, asmjit::x86::Assembler& assembler)
-      : program_(program), a_(assembler) {}
+      : program_(program), a_(assembler), search_(assembler.newLabel()) {}
 
   static int32_t frame_words(std::span<const RegionCache> caches);
 
@@ -50,24 +50,21 @@ class AccessChecks {
     bool context;
     uint32_t slot;
   };
-  struct Thunk {
-    Label label;
-    unsigned bytes;
-    bool write;
-  };
   static constexpr int32_t kNone = -1;
 
   void compare(const Mem& at, int32_t cache, unsigned bytes);
   void cold(const Cold& c);
-  Label thunk_of(const Access& access);
-  void thunk(const Thunk& t, const Label& unwinding);
+  void search(const Label& unwinding);
+  void find_in_packet(const Mem& kind, const Label& elsewhere);
+  void keep_packet();
+  void ask_cpu(const Label& unwinding);
 
   const vm::Program& program_;
   asmjit::x86::Assembler& a_;
   std::span<const RegionCache> caches_;
   int32_t offset_ = 0;
   std::vector<Cold> cold_;
-  std::vector<Thunk> thunks_;
+  Label search_;
 };
 
 }  // namespace skep::jit

@@ -11,9 +11,9 @@ namespace x86 = asmjit::x86;
 
 namespace {
 
-// The immediate as the machine takes it: sign-extended from 32 bits, in every width.
-asmjit::Imm immediate(const vm::LoweredInstruction& i) {
-  return imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
+// The immediate as an operation of that width computes with it.
+uint64_t immediate_of(const vm::LoweredInstruction& i, unsigned width) {
+  return width == 32 ? static_cast<uint32_t>(i.imm) : i.imm;
 }
 
 x86::Inst::Id pick(AluOp op, x86::Inst::Id left, x86::Inst::Id right, x86::Inst::Id arithmetic) {
@@ -22,19 +22,27 @@ x86::Inst::Id pick(AluOp op, x86::Inst::Id left, x86::Inst::Id right, x86::Inst:
 
 }  // namespace
 
+asmjit::Imm immediate(const vm::LoweredInstruction& i) {
+  return imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
+}
+
+x86::Inst::Id binary_instruction(AluOp op) {
+  if (op == AluOp::kAdd) return x86::Inst::kIdAdd;
+  if (op == AluOp::kSub) return x86::Inst::kIdSub;
+  if (op == AluOp::kOr) return x86::Inst::kIdOr;
+  if (op == AluOp::kAnd) return x86::Inst::kIdAnd;
+  return x86::Inst::kIdXor;
+}
+
 void Emitter::arithmetic(const Instruction& i, const isa::Row& row) {
   const Gp dst = part(native(i.dst), row.width);
   switch (row.alu()) {
     case AluOp::kAdd:
-      return binary(x86::Inst::kIdAdd, i, row);
     case AluOp::kSub:
-      return binary(x86::Inst::kIdSub, i, row);
     case AluOp::kOr:
-      return binary(x86::Inst::kIdOr, i, row);
     case AluOp::kAnd:
-      return binary(x86::Inst::kIdAnd, i, row);
     case AluOp::kXor:
-      return binary(x86::Inst::kIdXor, i, row);
+      return binary(i, row);
     case AluOp::kMul:
       return multiply(i, row);
     case AluOp::kDiv:
@@ -84,7 +92,8 @@ void Emitter::arithmetic(const Instruction& i, const isa::Row& row) {
   }
 }
 
-void Emitter::binary(x86::Inst::Id id, const Instruction& i, const isa::Row& row) {
+void Emitter::binary(const Instruction& i, const isa::Row& row) {
+  const x86::Inst::Id id = binary_instruction(row.alu());
   const Gp dst = part(native(i.dst), row.width);
   if (row.source == Source::kImm)
     a_.emit(id, dst, immediate(i));
@@ -133,7 +142,7 @@ void Emitter::move(const Instruction& i, const isa::Row& row) {
     a_.mov(part(native(i.dst), row.width), part(native(i.src), row.width));
     return;
   }
-  move_immediate(native(i.dst), row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
+  move_immediate(native(i.dst), immediate_of(i, row.width));
 }
 
 void Emitter::shift(const Instruction& i, const isa::Row& row) {

@@ -23,7 +23,7 @@ void Emitter::divide(const Instruction& i, const isa::Row& row) {
   const Gp divisor = part(kQuotient, row.width);
   spill_fuel();
   if (row.source == Source::kImm)
-    move_immediate(kQuotient, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
+    move_immediate(kQuotient, immediate_of(i, row.width));
   else
     a_.mov(divisor, part(native(i.src), row.width));
   const bool keep_rax = dst.id() != x86::rax.id();

@@ -13,17 +13,6 @@ namespace x86 = asmjit::x86;
 
 namespace {
 
-asmjit::Imm immediate(const vm::LoweredInstruction& i) {
-  return imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
-}
-
-x86::Inst::Id instruction_of(AluOp op) {
-  if (op == AluOp::kSub) return x86::Inst::kIdSub;
-  if (op == AluOp::kOr) return x86::Inst::kIdOr;
-  if (op == AluOp::kAnd) return x86::Inst::kIdAnd;
-  return x86::Inst::kIdXor;
-}
-
 bool shifts(AluOp op) { return op == AluOp::kLsh || op == AluOp::kRsh || op == AluOp::kArsh; }
 
 }  // namespace
@@ -70,7 +59,7 @@ void Emitter::three_operands(const Instruction& i, const FusedRow& row) {
     Instruction in_place = i;
     in_place.src = i.dst;
     if (shifts(op)) return shift_by_immediate(op, in_place, row.width);
-    a_.emit(instruction_of(op), dst, immediate(i));
+    a_.emit(binary_instruction(op), dst, immediate(i));
     return;
   }
   const Gp operand = part(native(i.index), row.width);
@@ -80,7 +69,7 @@ void Emitter::three_operands(const Instruction& i, const FusedRow& row) {
   if (op == AluOp::kMul)
     a_.imul(dst, operand);
   else
-    a_.emit(instruction_of(op), dst, operand);
+    a_.emit(binary_instruction(op), dst, operand);
 }
 
 void Emitter::address(const Instruction& i, unsigned width) {
@@ -109,6 +98,13 @@ void Emitter::rotate(const Instruction& i, unsigned width) {
   a_.rol(dst, imm(count));
 }
 
+void Emitter::swap_bytes(const Gp& reg, unsigned width) {
+  if (width == 16)
+    a_.rol(reg.r16(), imm(8));
+  else
+    a_.bswap(part(reg, width));
+}
+
 void Emitter::load_swapped(const Instruction& i, unsigned width) {
   const Mem from = checked_access(i.src, i, width / 8, false);
   const Gp dst = native(i.dst);
@@ -117,11 +113,7 @@ void Emitter::load_swapped(const Instruction& i, unsigned width) {
     return;
   }
   load_from(dst, from, false);
-  if (width == 16) {
-    a_.rol(dst.r16(), imm(8));
-    return;
-  }
-  a_.bswap(part(dst, width));
+  swap_bytes(dst, width);
 }
 
 void Emitter::store_swapped(const Instruction& i, unsigned width) {
@@ -131,10 +123,7 @@ void Emitter::store_swapped(const Instruction& i, unsigned width) {
     return;
   }
   a_.mov(kScratch, native(i.src));
-  if (width == 16)
-    a_.rol(kScratch.r16(), imm(8));
-  else
-    a_.bswap(part(kScratch, width));
+  swap_bytes(kScratch, width);
   a_.mov(to, part(kScratch, width));
 }
 

@@ -48,13 +48,12 @@ void Emitter::compare(const Instruction& i, Condition condition, unsigned width,
       a_.cmp(dst, src);
     return;
   }
-  const auto value = imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
   if (test)
     test_mask(i, width);
   else if (i.imm == 0)
     a_.test(dst, dst);  // leaves the flags that a comparison with 0 leaves
   else
-    a_.cmp(dst, value);
+    a_.cmp(dst, immediate(i));
 }
 
 // A mask without its sign bit looks at as few bits as it has: the code is shorter and sets the zero flag

@@ -71,7 +71,7 @@ class Emitter {
 
   // emit_arithmetic.cpp
   void arithmetic(const Instruction& i, const isa::Row& row);
-  void binary(asmjit::x86::Inst::Id id, const Instruction& i, const isa::Row& row);
+  void binary(const Instruction& i, const isa::Row& row);
   void multiply(const Instruction& i, const isa::Row& row);
   void multiply_by(const Gp& dst, const Gp& src, int32_t factor);
   void shift(const Instruction& i, const isa::Row& row);
@@ -98,6 +98,7 @@ class Emitter {
   void three_operands(const Instruction& i, const vm::FusedRow& row);
   void address(const Instruction& i, unsigned width);
   void rotate(const Instruction& i, unsigned width);
+  void swap_bytes(const Gp& reg, unsigned width);
   void load_swapped(const Instruction& i, unsigned width);
   void store_swapped(const Instruction& i, unsigned width);
   void select(const Instruction& i, const vm::FusedRow& row);
@@ -182,6 +183,10 @@ class Emitter {
   bool returns_zero_ = false;
 };
 
+// The immediate as the machine takes it: sign-extended from 32 bits, in every width.
+asmjit::Imm immediate(const vm::LoweredInstruction& i);
+// Of add, sub, or, and, xor.
+asmjit::x86::Inst::Id binary_instruction(isa::AluOp op);
 asmjit::x86::CondCode condition_code(isa::Condition condition);
 // The memory at base + (index << scale) + off of an operation.
 asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes);

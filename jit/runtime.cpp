@@ -4,12 +4,17 @@
 #include "vm/helper_call.hpp"
 
 namespace skep::jit {
-namespace {
 
-bool hold(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
-          bool write, KeptRegion* keep) {
+void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::FaultKind kind,
+                 uint64_t address, uint64_t size) noexcept {
+  cpu.raise({.kind = kind, .slot = slot, .program = &program, .address = address, .size = size});
+}
+
+bool hold_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint32_t kind,
+                 KeptRegion* keep) noexcept {
   vm::Region lasting;
-  if (!cpu.check_access(program, slot, address, size, write, &lasting)) return false;
+  const bool write = (kind & kWriteOfKind) != 0;
+  if (!cpu.check_access(program, slot, address, kind & kBytesOfKind, write, &lasting)) return false;
   if (!keep || lasting.size == 0) return true;
   keep->begin = lasting.begin;
   for (size_t n = 0; n < keep->limits.size(); ++n) {
@@ -17,23 +22,6 @@ bool hold(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t addr
     keep->limits[n] = lasting.size < bytes ? 0 : lasting.size - bytes + 1;
   }
   return true;
-}
-
-}  // namespace
-
-void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::FaultKind kind,
-                 uint64_t address, uint64_t size) noexcept {
-  cpu.raise({.kind = kind, .slot = slot, .program = &program, .address = address, .size = size});
-}
-
-bool hold_read(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
-               KeptRegion* keep) noexcept {
-  return hold(cpu, program, slot, address, size, false, keep);
-}
-
-bool hold_write(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint64_t size,
-                KeptRegion* keep) noexcept {
-  return hold(cpu, program, slot, address, size, true, keep);
 }
 
 TailCall tail_call(uint64_t context, uint64_t map, uint64_t index, vm::Cpu& cpu,

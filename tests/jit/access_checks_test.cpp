@@ -109,6 +109,20 @@ TEST_F(KeptRegions, AreTooSmallForWiderAccesses) {
   }
 }
 
+TEST_F(KeptRegions, OfAShortPacket) {
+  for (const unsigned size : {1u, 3u, 7u, 8u}) {
+    pair_.set_memory(std::vector<std::byte>(size));
+    for (const unsigned bytes : {2u, 4u, 8u}) {
+      const Outcome out = pair_.run_both(fmt::format(
+          "r0 = *(u8 *)(r1 + 0)\nr0 = *(u{0} *)(r1 + 0)\nr0 = *(u{0} *)(r1 + 1)\nexit", bytes * 8));
+      if (bytes + 1 <= size)
+        EXPECT_FALSE(out.faulted);
+      else
+        expect_fault(out, bytes <= size ? 2 : 1, memory() + (bytes <= size ? 1 : 0), bytes, false);
+    }
+  }
+}
+
 TEST_F(KeptRegions, AddressesWrapAround) {
   const int map = add_array(16);
   const std::string keep = value_in("r1", map) + "r0 = *(u64 *)(r1 + 8)\nr2 = r1\n";

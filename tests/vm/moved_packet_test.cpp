@@ -132,6 +132,20 @@ TEST_P(MovedPackets, TheContextStaysWhereItIs) {
   expect_result("r6 = r1\ncall f\nr1 = *(u32 *)(r6 + 0)\ncall f\nexit\nf:\nr0 = *(u32 *)(r1 + 4)\nexit", 0);
 }
 
+// What looks like a field of the context, at another address.
+TEST_P(MovedPackets, TheContextIsHeldByItsAddress) {
+  const auto program = load("r1 += 20\nr0 = *(u32 *)(r1 + 4)\nexit");
+  ASSERT_TRUE(program);
+  EXPECT_TRUE(run(*program).faulted);
+  const vm::Cpu& cpu = machine_->cpu(0);
+  EXPECT_EQ(cpu.fault().slot, 1U);
+  EXPECT_EQ(cpu.fault().address, cpu.context.begin + 24);
+  const auto function =
+      load("r6 = *(u32 *)(r1 + 0)\nr1 = *(u32 *)(r1 + 4)\ncall f\nexit\nf:\nr0 = *(u32 *)(r1 + 4)\nexit");
+  ASSERT_TRUE(function);
+  expect_fault(*function, 4, kSize + 4, 4, false);
+}
+
 TEST_P(MovedPackets, TheContextsBounds) {
   for (const auto& [access, offset, size, write] : {std::tuple{"r0 = *(u64 *)(r1 + 0)", 0, 8, false},
                                                     {"r0 = *(u16 *)(r1 + 0)", 0, 2, false},
