@@ -17,7 +17,7 @@ void Emitter::known_call(const Instruction& i, const vm::KnownCall& known) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
   switch (site.helper->intrinsic) {
     case vm::Intrinsic::kNone:
-      return known_tail_call(site, *known.map);
+      return known_tail_call(site, known);
     case vm::Intrinsic::kProcessorId:
       a_.mov(x86::eax, x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
       return clear_arguments();
@@ -33,26 +33,47 @@ void Emitter::out_of_line(const Label& label, std::function<void()> emit) {
   out_of_line_.emplace_back(label, std::move(emit));
 }
 
-void Emitter::known_tail_call(const vm::CallSite& site, maps::Map& programs) {
-  const Label go_on = a_.newLabel();
-  const Label prepare = a_.newLabel();
-  const Label prepared = a_.newLabel();
-  const auto tail_calls = x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, tail_calls)));
-  const auto code =
-      static_cast<int32_t>(offsetof(vm::TailTarget, code) + static_cast<size_t>(mode_) * sizeof(void*));
-  a_.mov(kAddress.r32(), native(3).r32());
-  a_.cmp(kAddress.r32(), imm(static_cast<int32_t>(programs.spec().max_entries)));
-  a_.jae(go_on);
-  // The kernel counts the attempt, whether or not a program is there.
-  a_.mov(x86::eax, tail_calls);
+// The ObjectHolder in the array's slot, to kScratch; from there it is counted and not null.
+void Emitter::load_holder(const vm::KnownCall& known, const Label& go_on) {
+  const auto slots = reinterpret_cast<uintptr_t>(known.map->object_slots());
+  const uint32_t entries = known.map->spec().max_entries;
+  if (known.index) {
+    if (*known.index >= entries) {
+      a_.jmp(go_on);
+      return;
+    }
+    count_tail_call(go_on);
+    move_immediate(kScratch, slots + *known.index * sizeof(uintptr_t));
+    a_.mov(kScratch, x86::qword_ptr(kScratch));
+  } else {
+    a_.mov(kAddress.r32(), native(3).r32());
+    a_.cmp(kAddress.r32(), imm(static_cast<int32_t>(entries)));
+    a_.jae(go_on);
+    count_tail_call(go_on);
+    move_immediate(kScratch, slots);
+    a_.mov(kScratch, x86::qword_ptr(kScratch, kAddress, 3));
+  }
+  a_.test(kScratch, kScratch);
+  a_.jz(go_on);
+}
+
+// The kernel counts the attempt, whether or not a program is there.
+void Emitter::count_tail_call(const Label& go_on) {
+  const auto made = x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, tail_calls)));
+  a_.mov(x86::eax, made);
   a_.cmp(x86::eax, vm::kMaxTailCalls);
   a_.jae(go_on);
   a_.inc(x86::eax);
-  a_.mov(tail_calls, x86::eax);
-  move_immediate(kScratch, reinterpret_cast<uintptr_t>(programs.object_slots()));
-  a_.mov(kScratch, x86::qword_ptr(kScratch, kAddress, 3));
-  a_.test(kScratch, kScratch);
-  a_.jz(go_on);
+  a_.mov(made, x86::eax);
+}
+
+void Emitter::known_tail_call(const vm::CallSite& site, const vm::KnownCall& known) {
+  const Label go_on = a_.newLabel();
+  const Label prepare = a_.newLabel();
+  const Label prepared = a_.newLabel();
+  const auto code =
+      static_cast<int32_t>(offsetof(vm::TailTarget, code) + static_cast<size_t>(mode_) * sizeof(void*));
+  load_holder(known, go_on);
   a_.mov(kScratch, x86::qword_ptr(kScratch, offsetof(maps::ObjectHolder, run_data)));
   a_.mov(kAddress, x86::qword_ptr(kScratch, code));
   a_.test(kAddress, kAddress);

@@ -267,7 +267,7 @@ void Emitter::entry() {
   a_.bind(entry_);
   const bool pad = saved.size() % 2 == 0;
   for (const Gp& reg : saved) a_.push(reg);
-  if (pad) a_.sub(x86::rsp, 8);
+  if (pad && !saved.empty()) a_.sub(x86::rsp, 8);
   if (uses(kCpu)) a_.mov(kCpu, x86::rdx);
   if (may_unwind) note_way_out();
   if (uses(kFrame)) a_.mov(kFrame, run_state(offsetof(RunState, frame_top)));
@@ -275,6 +275,10 @@ void Emitter::entry() {
     for (unsigned n = 0; n <= 9; ++n)
       if (n == 0 || (n > 2 && (facts.names & register_bit(n)) != 0))
         a_.xor_(native(n).r32(), native(n).r32());
+  }
+  if (saved.empty()) {
+    a_.jmp(functions_.front());
+    return;
   }
   reload_fuel();
   a_.call(functions_.front());

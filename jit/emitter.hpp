@@ -139,7 +139,9 @@ class Emitter {
 
   // emit_known_call.cpp
   void known_call(const Instruction& i, const vm::KnownCall& known);
-  void known_tail_call(const vm::CallSite& site, maps::Map& programs);
+  void known_tail_call(const vm::CallSite& site, const vm::KnownCall& known);
+  void load_holder(const vm::KnownCall& known, const Label& go_on);
+  void count_tail_call(const Label& go_on);
   void enter_target();
   void lookup(const Instruction& i, maps::Map& map);
   void array_lookup(const maps::Map& map, const maps::ArrayLayout& layout, const Label& done);

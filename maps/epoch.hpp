@@ -77,12 +77,16 @@ class EpochDomain {
     // As if the guard ended and began again: what was reached through it is given up. For a guard that is
     // kept over many runs; costs two loads unless the epoch has moved or something waits to be reclaimed.
     void renew() {
+      if (!is_current()) [[unlikely]]
+        reenter();
+    }
+    // Whether renew() has nothing to do.
+    bool is_current() const {
       // Relaxed: hints. Staying inside is right whatever they say; leaving and entering do their own
       // ordering.
-      const bool moved = domain_.epoch_.load(std::memory_order_relaxed) !=
-                         participant_.epoch.load(std::memory_order_relaxed);
-      if (moved || domain_.waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]]
-        reenter();
+      return domain_.epoch_.load(std::memory_order_relaxed) ==
+                 participant_.epoch.load(std::memory_order_relaxed) &&
+             domain_.waiting_.load(std::memory_order_relaxed) == 0;
     }
 
    private:

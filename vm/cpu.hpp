@@ -119,7 +119,9 @@ class Cpu : public RunState {
   friend class CpuHold;
   // What stays the same over runs of one program.
   void prepare_runs(EngineKind engine, Mode mode);
-  // What a run may have changed.
+  // What a program left on the stack is the next one's to see only where the verifier lets it.
+  bool has_stack_to_zero() const { return mode == Mode::kChecked && stack_written != 0; }
+  // What a run may have changed; but for the stack.
   void begin_run(const Program& program, int64_t fuel) {
     run().fuel = fuel;
     run().faulted = 0;
@@ -127,8 +129,6 @@ class Cpu : public RunState {
     enter(program);
     run().tail_calls = 0;
     grants_.clear();
-    // What a program left on the stack is the next one's to see only where the verifier lets it.
-    if (run().mode == Mode::kChecked && run().stack_written != 0) zero_stack();
     run().stack_written = std::max(run().stack_written, program.stack_reach());
   }
   void zero_stack();

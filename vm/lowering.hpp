@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -61,6 +62,7 @@ static_assert(sizeof(LoweredInstruction) == 32);
 // the helpers whose row names an intrinsic.
 struct KnownCall {
   maps::Map* map = nullptr;              // tail calls: a program array; lookups
+  std::optional<uint32_t> index;         // tail calls: into the array, where that is known
   const Subprogram* callback = nullptr;  // loops
 };
 

@@ -30,6 +30,11 @@ RunResult Runner::run(PacketContext& packet) {
   return result;
 }
 
+RunResult Runner::run_slowly(std::span<std::byte> memory) {
+  begin();
+  return call(set_memory(memory), memory.size());
+}
+
 uint64_t Runner::call_slowly(uint64_t r1, uint64_t r2) {
   return executable_.call(cpu_, program_.subprograms().front(), {r1, r2, 0, 0, 0});
 }

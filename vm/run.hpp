@@ -38,10 +38,11 @@ class Runner {
 
   // r1 points at the memory itself and r2 is its length; empty memory: r1 = 0, r2 = 0. Raw programs only.
   RunResult run(std::span<std::byte> memory) {
-    begin();
-    const uint64_t address = memory.empty() ? 0 : reinterpret_cast<uintptr_t>(memory.data());
-    cpu_.run().packet = {address, memory.size()};
-    return call(address, memory.size());
+    if (!entry_ || clock_ || !guard_.is_current() || cpu_.has_stack_to_zero()) [[unlikely]]
+      return run_slowly(memory);
+    cpu_.begin_run(program_, fuel_);
+    const uint64_t r0 = entry_(set_memory(memory), memory.size(), cpu_);
+    return {r0, cpu_.stopped()};
   }
   // In place of a run that cannot be made: leaves its fault in the CPU.
   void refuse(const Fault& fault) {
@@ -54,9 +55,17 @@ class Runner {
  private:
   void begin() {
     guard_.renew();
+    if (cpu_.has_stack_to_zero()) cpu_.zero_stack();
     cpu_.begin_run(program_, fuel_);
     if (clock_) clock_->run_started();
   }
+  uint64_t set_memory(std::span<std::byte> memory) {
+    const uint64_t address = memory.empty() ? 0 : reinterpret_cast<uintptr_t>(memory.data());
+    cpu_.run().packet = {address, memory.size()};
+    return address;
+  }
+  // Apart from run(), which then has to keep nothing over calls but the CPU.
+  RunResult run_slowly(std::span<std::byte> memory);
   RunResult call(uint64_t r1, uint64_t r2) {
     const uint64_t r0 = entry_ ? entry_(r1, r2, cpu_) : call_slowly(r1, r2);
     return {r0, cpu_.stopped()};

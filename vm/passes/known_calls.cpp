@@ -29,6 +29,8 @@ class CallFinder {
   void pass(const LoweredInstruction& i) {
     std::optional<uint64_t> moved;
     if (i.op == Operation::kLdImm64) moved = i.imm;
+    if (i.op == Operation::kMov64Imm) moved = i.imm;
+    if (i.op == Operation::kMov32Imm) moved = static_cast<uint32_t>(i.imm);
     if (i.op == Operation::kMov64Reg) moved = constants_[i.src];
     const RegisterUse use = register_use(i);
     for (size_t reg = 0; reg < constants_.size(); ++reg)
@@ -48,7 +50,9 @@ class CallFinder {
     if (helper.special == Special::kTailCall) {
       maps::Map* map = map_in(2);
       if (!map || map->spec().type != BPF_MAP_TYPE_PROG_ARRAY || !map->object_slots()) return std::nullopt;
-      return KnownCall{.map = map};
+      const auto& index = constants_[3];
+      return KnownCall{.map = map,
+                       .index = index ? std::optional(static_cast<uint32_t>(*index)) : std::nullopt};
     }
     switch (helper.intrinsic) {
       case Intrinsic::kNone:
@@ -59,10 +63,10 @@ class CallFinder {
         maps::Map* map = map_in(1);
         if (!map || !map->spec().program_may_read() || (!map->array_layout() && !map->lookup_function()))
           break;
-        return KnownCall{.map = map};
+        return KnownCall{.map = map, .index = {}};
       }
       case Intrinsic::kLoop:
-        if (const Subprogram* callback = function_in(2)) return KnownCall{.callback = callback};
+        if (const Subprogram* callback = function_in(2)) return KnownCall{.index = {}, .callback = callback};
         break;
     }
     return std::nullopt;
