@@ -99,7 +99,7 @@ class Emitter {
   void rotate(const Instruction& i, unsigned width);
   void load_swapped(const Instruction& i, unsigned width);
   void store_swapped(const Instruction& i, unsigned width);
-  void select(const Instruction& i, const vm::FusedRow& row);
+  void select(const Instruction& i, const vm::FusedRow& row, isa::Condition condition, bool negated);
 
   // emit_jump.cpp
   void conditional_jump(const Instruction& i, isa::Condition condition, unsigned width, isa::Source source,

@@ -152,6 +152,12 @@ class Interpretation {
         !jump(i))                                                                       \
       return 0;                                                                         \
     break;
+#define SKEP_SELECT_CLEAR(name, width, source)                                        \
+  case Operation::k##name:                                                            \
+    if (!isa::holds<Condition::kSet>(static_cast<Unsigned<width>>(r_[i.index]),       \
+                                     operand<Unsigned<width>, Source::k##source>(i))) \
+      r_[i.dst] = r_[i.scale] + static_cast<uint64_t>(i.off);                         \
+    break;
 #define SKEP_SELECT(name, condition, width, source)                                          \
   case Operation::k##name:                                                                   \
     if (isa::holds<Condition::k##condition>(static_cast<Unsigned<width>>(r_[i.index]),       \

@@ -27,6 +27,7 @@ enum class Operation : uint16_t {
 #define SKEP_STORE_INDEXED(name, ...) k##name,
 #define SKEP_STORE_SWAPPED(name, ...) k##name,
 #define SKEP_JUMP_CLEAR(name, ...) k##name,
+#define SKEP_SELECT_CLEAR(name, ...) k##name,
 #define SKEP_SELECT(name, ...) k##name,
 #include "vm/operations.def"
 };
@@ -62,6 +63,7 @@ enum class Fused : uint8_t {
   kStoreIndexed,
   kStoreSwapped,
   kJumpClear,
+  kSelectClear,
   kSelect,
 };
 
