@@ -39,6 +39,7 @@ std::optional<Access> access_of_fused(const LoweredInstruction& i) {
     case Fused::kAddress:
     case Fused::kRotate:
     case Fused::kDivision:
+    case Fused::kSelectClear:
     case Fused::kJumpClear:
     case Fused::kSelect:
       return std::nullopt;
@@ -105,7 +106,7 @@ class Origins {
     const FusedRow& row = vm::fused_row(i.op);
     if (row.kind == Fused::kAddress) return address(i.src, i);
     if (row.kind == Fused::kLoadIndexed) return loaded(i, row.width);
-    if (row.kind == Fused::kSelect) return of_register_[i.dst];
+    if (row.kind == Fused::kSelect || row.kind == Fused::kSelectClear) return of_register_[i.dst];
     return kNumber;
   }
 

@@ -23,14 +23,14 @@ void Emitter::divide(const Instruction& i, const isa::Row& row) {
   const Gp divisor = part(kQuotient, row.width);
   spill_fuel();
   if (row.source == Source::kImm)
-    move_immediate(kQuotient, immediate_of(i, row.width));
+    move_immediate(kQuotient, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
   else
     a_.mov(divisor, part(native(i.src), row.width));
-  const bool keep_rax = dst.id() != x86::rax.id();
-  const bool keep_rdx = dst.id() != x86::rdx.id();
+  const bool keep_rax = dst.id() != x86::rax.id() && (i.live_after & vm::register_set(0)) != 0;
+  const bool keep_rdx = dst.id() != x86::rdx.id() && (i.live_after & vm::register_set(3)) != 0;
   if (keep_rax) a_.mov(kAddress, x86::rax);
   if (keep_rdx) a_.mov(kScratch, x86::rdx);
-  if (keep_rax) a_.mov(x86::rax, dst);
+  if (dst.id() != x86::rax.id()) a_.mov(x86::rax, dst);
   const Label done = a_.newLabel();
   const bool is_signed = row.alu() == AluOp::kSdiv || row.alu() == AluOp::kSmod;
   if (is_signed)

@@ -40,8 +40,10 @@ void Emitter::fused(const Instruction& i) {
       return store_swapped(i, row.width);
     case Fused::kJumpClear:
       return conditional_jump(i, isa::Condition::kSet, row.width, row.source, true);
+    case Fused::kSelectClear:
+      return select(i, row, isa::Condition::kSet, true);
     case Fused::kSelect:
-      return select(i, row);
+      return select(i, row, row.condition(), false);
   }
 }
 
@@ -127,8 +129,8 @@ void Emitter::store_swapped(const Instruction& i, unsigned width) {
   a_.mov(to, part(kScratch, width));
 }
 
-// if index condition (src or imm): dst = scale's register + off
-void Emitter::select(const Instruction& i, const FusedRow& row) {
+// If index condition (src or imm), or if not: dst = scale's register + off.
+void Emitter::select(const Instruction& i, const FusedRow& row, isa::Condition condition, bool negated) {
   Gp value = kScratch;
   if (i.scale == kZeroRegister)
     move_immediate(kScratch, static_cast<uint64_t>(static_cast<int64_t>(i.off)));  // before the flags are set
@@ -136,8 +138,9 @@ void Emitter::select(const Instruction& i, const FusedRow& row) {
     value = native(i.scale);
   Instruction comparison = i;
   comparison.dst = i.index;
-  compare(comparison, row.condition(), row.width, row.source);
-  a_.cmov(condition_code(row.condition()), native(i.dst), value);
+  compare(comparison, condition, row.width, row.source);
+  const x86::CondCode holds = condition_code(condition);
+  a_.cmov(negated ? x86::negateCond(holds) : holds, native(i.dst), value);
 }
 
 }  // namespace skep::jit

@@ -101,7 +101,7 @@ class Emitter {
   void swap_bytes(const Gp& reg, unsigned width);
   void load_swapped(const Instruction& i, unsigned width);
   void store_swapped(const Instruction& i, unsigned width);
-  void select(const Instruction& i, const vm::FusedRow& row);
+  void select(const Instruction& i, const vm::FusedRow& row, isa::Condition condition, bool negated);
 
   // emit_jump.cpp
   void conditional_jump(const Instruction& i, isa::Condition condition, unsigned width, isa::Source source,

@@ -5,6 +5,7 @@
 namespace skep::vm {
 namespace {
 
+constexpr RegisterSet kAll = 0x7ff;
 constexpr RegisterSet kFrame = register_set(isa::kFramePointer);
 
 // One sweep from a function's end to its beginning. True: a loop's head has changed, and those who jump back
@@ -47,8 +48,11 @@ void find_live_registers(Code& code) {
   std::vector<RegisterSet> live_before(code.instructions.size());
   for (const Code::Range& range : code.functions) {
     const bool loops = has_backward_jump(code, range);
-    while (sweep(code, range, live_before) && loops) {
+    unsigned sweeps = 0;
+    while (sweep(code, range, live_before) && loops && ++sweeps < kMaxSweeps) {
     }
+    if (sweeps < kMaxSweeps) continue;
+    for (uint32_t n = range.begin; n < range.end; ++n) code.instructions[n].live_after = kAll;
   }
 }
 

@@ -7,6 +7,10 @@
 
 namespace skep::vm {
 
+// Facts of loops settle after a few sweeps over a function. Code that takes more than this is no compiler's,
+// and does without what depends on them.
+inline constexpr unsigned kMaxSweeps = 32;
+
 // Which operations are jumped to, or begin a function: 1, else 0.
 std::vector<uint8_t> jump_targets(const Code& code);
 

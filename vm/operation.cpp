@@ -28,6 +28,7 @@ constexpr auto kRows = std::to_array<FusedRow>({
 #define SKEP_STORE_INDEXED(name, width, source) {#name, Fused::kStoreIndexed, width, 0, Source::k##source},
 #define SKEP_STORE_SWAPPED(name, width) {#name, Fused::kStoreSwapped, width, 0, Source::kReg},
 #define SKEP_JUMP_CLEAR(name, width, source) {#name, Fused::kJumpClear, width, 0, Source::k##source},
+#define SKEP_SELECT_CLEAR(name, width, source) {#name, Fused::kSelectClear, width, 0, Source::k##source},
 #define SKEP_SELECT(name, condition, width, source) \
   {#name, Fused::kSelect, width, index(Condition::k##condition), Source::k##source},
 #include "vm/operations.def"

@@ -27,6 +27,7 @@ enum class Operation : uint16_t {
 #define SKEP_STORE_INDEXED(name, ...) k##name,
 #define SKEP_STORE_SWAPPED(name, ...) k##name,
 #define SKEP_JUMP_CLEAR(name, ...) k##name,
+#define SKEP_SELECT_CLEAR(name, ...) k##name,
 #define SKEP_SELECT(name, ...) k##name,
 #include "vm/operations.def"
 };
@@ -51,6 +52,7 @@ inline constexpr uint16_t kOperations = kIsaOperations
 #define SKEP_ADDRESS(...) +1
 #define SKEP_ROTATE(...) +1
 #define SKEP_DIVISION(...) +1
+#define SKEP_SELECT_CLEAR(...) +1
 #define SKEP_LOAD_INDEXED(...) +1
 #define SKEP_LOAD_SWAPPED(...) +1
 #define SKEP_STORE_INDEXED(...) +1
@@ -77,6 +79,7 @@ enum class Fused : uint8_t {
   kStoreIndexed,
   kStoreSwapped,
   kJumpClear,
+  kSelectClear,
   kSelect,
 };
 

@@ -1,33 +1,15 @@
 #include "vm/register_use.hpp"
 
-#include <array>
-
 namespace skep::vm {
 namespace {
+
+using namespace traits;
 
 using isa::AluOp;
 using isa::AtomicOp;
 using isa::Direction;
 using isa::PacketMode;
 using isa::Source;
-
-enum Trait : uint16_t {
-  kReadsDst = 1,
-  kReadsSrc = 2,
-  kReadsIndex = 4,
-  kReadsScale = 8,  // a select's value
-  kWritesDst = 16,
-  kWritesSrc = 32,
-  kReadsR0 = 64,
-  kWritesR0 = 128,
-  kPure = 256,
-  kConditional = 512,
-  kReadsArguments = 1024,
-  kReadsOff = 2048,           // the registers that off, as a set, says
-  kClobbersArguments = 4096,  // r1 to r5, and r0 gets the result
-  kEndsFlow = 8192,
-  kJumps = 16384,
-};
 
 constexpr uint16_t traits_of_alu(AluOp op, Source source) {
   unsigned traits = kWritesDst | kPure;
@@ -61,7 +43,9 @@ constexpr uint16_t traits_of_control(isa::Op op) {
   return kReadsArguments | kClobbersArguments;
 }
 
-constexpr auto kTraits = std::to_array<uint16_t>({
+}  // namespace
+
+const uint16_t traits::kOfOperations[] = {
 #define SKEP_ALU(name, opcode, key, value, operation, width, source, ...) \
   traits_of_alu(AluOp::k##operation, Source::k##source),
 #define SKEP_JUMP(name, opcode, condition, width, source, ...) \
@@ -90,38 +74,13 @@ constexpr auto kTraits = std::to_array<uint16_t>({
 #define SKEP_JUMP_CLEAR(name, width, source) \
   static_cast<uint16_t>(kConditional | kJumps | kReadsDst | if_register(Source::k##source, kReadsSrc)),
 // Where the condition does not hold dst keeps its value.
+#define SKEP_SELECT_CLEAR(name, width, source)                                       \
+  static_cast<uint16_t>(kReadsDst | kReadsIndex | kReadsScale | kWritesDst | kPure | \
+                        if_register(Source::k##source, kReadsSrc)),
 #define SKEP_SELECT(name, condition, width, source)                                  \
   static_cast<uint16_t>(kReadsDst | kReadsIndex | kReadsScale | kWritesDst | kPure | \
                         if_register(Source::k##source, kReadsSrc)),
 #include "vm/operations.def"
-});
-
-constexpr RegisterSet kArguments = 0x3e;
-constexpr RegisterSet kAllRegisters = 0x7ff;
-
-unsigned traits(Operation op) { return kTraits[static_cast<size_t>(op)]; }
-
-}  // namespace
-
-RegisterUse register_use(const LoweredInstruction& i) {
-  const unsigned t = traits(i.op);
-  RegisterUse use;
-  const auto when = [t](unsigned trait, RegisterSet set) { return (t & trait) != 0 ? set : RegisterSet{0}; };
-  use.reads = static_cast<RegisterSet>(
-      when(kReadsDst, register_set(i.dst)) | when(kReadsSrc, register_set(i.src)) |
-      when(kReadsIndex, register_set(i.index)) | when(kReadsScale, register_set(i.scale)) |
-      when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) |
-      when(kReadsOff, static_cast<RegisterSet>(i.off)));
-  use.reads &= kAllRegisters;  // the register that reads as 0 is nobody's
-  use.writes = static_cast<RegisterSet>(
-      when(kWritesDst, register_set(i.dst)) | when(kWritesSrc, register_set(i.src)) |
-      when(kWritesR0, register_set(0)) | when(kClobbersArguments, kArguments | register_set(0)));
-  return use;
-}
-
-bool is_pure(Operation op) { return (traits(op) & kPure) != 0; }
-bool is_conditional_jump(Operation op) { return (traits(op) & kConditional) != 0; }
-bool ends_flow(Operation op) { return (traits(op) & kEndsFlow) != 0; }
-bool is_jump(Operation op) { return (traits(op) & kJumps) != 0; }
+};
 
 }  // namespace skep::vm

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "vm/lowering.hpp"
 
 namespace skep::vm {
@@ -11,15 +13,58 @@ struct RegisterUse {
   RegisterSet writes = 0;
 };
 
-RegisterUse register_use(const LoweredInstruction& i);
+// What register_use() and the questions below are answered from.
+namespace traits {
+
+enum Trait : uint16_t {
+  kReadsDst = 1,
+  kReadsSrc = 2,
+  kReadsIndex = 4,
+  kReadsScale = 8,  // a select's value
+  kWritesDst = 16,
+  kWritesSrc = 32,
+  kReadsR0 = 64,
+  kWritesR0 = 128,
+  kPure = 256,
+  kConditional = 512,
+  kReadsArguments = 1024,
+  kReadsOff = 2048,           // the registers that off, as a set, says
+  kClobbersArguments = 4096,  // r1 to r5, and r0 gets the result
+  kEndsFlow = 8192,
+  kJumps = 16384,
+};
+
+// By operation.
+extern const uint16_t kOfOperations[];
+
+inline unsigned of(Operation op) { return kOfOperations[static_cast<size_t>(op)]; }
+
+}  // namespace traits
+
+inline RegisterUse register_use(const LoweredInstruction& i) {
+  using namespace traits;
+  constexpr RegisterSet kArguments = 0x3e;
+  constexpr unsigned kAllRegisters = 0x7ff;
+  const unsigned t = of(i.op);
+  const auto when = [t](unsigned trait, unsigned set) { return (t & trait) != 0 ? set : 0U; };
+  const unsigned reads = when(kReadsDst, register_set(i.dst)) | when(kReadsSrc, register_set(i.src)) |
+                         when(kReadsIndex, register_set(i.index)) | when(kReadsScale, register_set(i.scale)) |
+                         when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) |
+                         when(kReadsOff, static_cast<RegisterSet>(i.off));
+  const unsigned writes = when(kWritesDst, register_set(i.dst)) | when(kWritesSrc, register_set(i.src)) |
+                          when(kWritesR0, register_set(0)) |
+                          when(kClobbersArguments, kArguments | register_set(0));
+  // The register that reads as 0 is nobody's.
+  return {static_cast<RegisterSet>(reads & kAllRegisters), static_cast<RegisterSet>(writes)};
+}
 
 // Does nothing but write dst: without readers of that it may go.
-bool is_pure(Operation op);
+inline bool is_pure(Operation op) { return (traits::of(op) & traits::kPure) != 0; }
 // May lead elsewhere than to the next operation, and comes back to it at most.
-bool is_conditional_jump(Operation op);
+inline bool is_conditional_jump(Operation op) { return (traits::of(op) & traits::kConditional) != 0; }
 // Never goes on with the next operation.
-bool ends_flow(Operation op);
+inline bool ends_flow(Operation op) { return (traits::of(op) & traits::kEndsFlow) != 0; }
 // Has a target within its function.
-bool is_jump(Operation op);
+inline bool is_jump(Operation op) { return (traits::of(op) & traits::kJumps) != 0; }
 
 }  // namespace skep::vm

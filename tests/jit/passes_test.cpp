@@ -1,7 +1,9 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -94,6 +96,8 @@ constexpr Shape kShapes[] = {
     {"QuotientByMinusOne", "r2 s/= -1", Operation::kNeg64},
     {"KnownOperand", "r4 = 12\nr2 *= r4", Operation::kMul64Imm},
     {"KnownComparison", "r4 = 12\nif r4 > r2 goto l\nr0 = 7\nr5 = 8\nl:\nr4 = 0", Operation::kJlt64Imm},
+    {"SelectByAClearBit", "if r2 & 1 goto l\nr4 = r5\nl:", Operation::kSelectClear64Imm},
+    {"SelectByClearBits", "if w2 & w3 goto l\nr4 = 9\nl:", Operation::kSelectClear32Reg},
     {"SelectOfARegister", "if r2 > r3 goto l\nr4 = r5\nl:", Operation::kSelectLe64Reg},
     {"SelectOfANumber", "if w2 s< 9 goto l\nr4 = -3\nl:", Operation::kSelectSge32Imm},
 };
@@ -186,6 +190,17 @@ TEST(Passes, DecidedJumpsCostTheSame) {
   EXPECT_EQ(expected.slot, 4u);
   EXPECT_EQ(without_program(pair.run_both(*pair.load(text), Mode::kChecked, 1000)),
             without_program(expected));
+}
+
+// Facts travel up a chain of backward jumps a jump a sweep; the passes do not follow them all.
+TEST(Passes, CodeThatSettlesLate) {
+  std::string text = "r0 = *(u8 *)(r1 + 0)\nr2 = 1\nr3 = 5\ngoto l3000\nl0:\nr0 += r3\nr0 += r2\nexit\n";
+  for (int n = 1; n <= 3000; ++n) text += fmt::format("l{}:\nr2 += 1\nif r0 != 300 goto l{}\n", n, n - 1);
+  text += "exit";
+  EnginePair pair;
+  pair.set_memory(std::vector<std::byte>(8, std::byte{7}));
+  for (const PassSet passes : pass_sets())
+    EXPECT_EQ(pair.run_both(*pair.load(text, passes), Mode::kVerified).r0, 7u + 5 + 3001);
 }
 
 TEST(Passes, JumpsOverAGotoAreOne) {

@@ -108,6 +108,17 @@ struct Select {
   }
 };
 
+template <unsigned width, Source source>
+struct SelectClear {
+  static void run(const Step& i, Registers& r) {
+    using T = Unsigned<width>;
+    const uint64_t value = r[i.scale] + offset(i);
+    const uint64_t kept = r[i.dst];
+    const bool set = isa::holds<Condition::kSet>(static_cast<T>(r[i.index]), operand<T, source>(i, r));
+    r[i.dst] = set ? kept : value;
+  }
+};
+
 struct LoadImmediate {
   static void run(const Step& i, Registers& r) { r[i.dst] = i.imm; }
 };

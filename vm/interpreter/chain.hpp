@@ -65,6 +65,9 @@ struct Body;
 #define SKEP_SELECT(name, condition, width, source) \
   template <>                                       \
   struct Body<Operation::k##name> : Select<Condition::k##condition, width, Source::k##source> {};
+#define SKEP_SELECT_CLEAR(name, width, source) \
+  template <>                                  \
+  struct Body<Operation::k##name> : SelectClear<width, Source::k##source> {};
 #include "vm/operations.def"
 template <>
 struct Body<Operation::kGoto> : Goto {};

@@ -51,9 +51,10 @@ bool is_move(AluOp op) {
 }
 
 // What an operation leaves in its dst, if that is known.
-std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i, const isa::Row& row) {
-  if (row.cls == Class::kLdImm) return i.imm;
-  if (row.cls != Class::kAlu) return std::nullopt;
+// The operation is one of an instruction that is_pure().
+std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i) {
+  if (i.op == Operation::kLdImm64 || i.op == Operation::kMov64Imm) return i.imm;
+  const isa::Row& row = isa::row(isa_op(i.op));
   const bool cancels =
       row.source == Source::kReg && i.src == i.dst && (row.alu() == AluOp::kXor || row.alu() == AluOp::kSub);
   if (cancels) return 0;
@@ -64,8 +65,10 @@ std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i, 
 }
 
 // Whether a conditional jump is taken, if that is known.
-std::optional<bool> taken(const Known& known, const LoweredInstruction& i, const isa::Row& row) {
-  if (row.cls != Class::kJump || !known.has(i.dst)) return std::nullopt;
+std::optional<bool> taken(const Known& known, const LoweredInstruction& i) {
+  if (is_fused(i.op) || !known.has(i.dst)) return std::nullopt;
+  const isa::Row& row = isa::row(isa_op(i.op));
+  if (row.cls != Class::kJump) return std::nullopt;
   if (row.source == Source::kReg && !known.has(i.src)) return std::nullopt;
   return isa::is_taken(isa_op(i.op), known.values[i.dst],
                        row.source == Source::kReg ? known.values[i.src] : i.imm);
@@ -104,20 +107,21 @@ class Folding {
   void run() {
     for (const Code::Range& range : code_.functions) {
       known_[entries_[range.begin]].reached = true;
-      while (walk(range, &Folding::look)) {
-      }
+      unsigned walks = 0;
+      while (walk<false>(range))
+        if (++walks == kMaxSweeps) return;
     }
     marks_.resize(code_.instructions.size());
-    for (const Code::Range& range : code_.functions) walk(range, &Folding::rewrite);
+    for (const Code::Range& range : code_.functions) walk<true>(range);
     if (dropped_) remove_marked(code_, marks_);
   }
 
  private:
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-  using Visit = void (Folding::*)(uint32_t n, const Known& known, const isa::Row& row);
 
   // True: something that has been passed already is reached with less.
-  bool walk(const Code::Range& range, Visit visit) {
+  template <bool rewriting>
+  bool walk(const Code::Range& range) {
     bool again = false;
     Known known;
     for (uint32_t n = range.begin; n < range.end; ++n) {
@@ -126,41 +130,51 @@ class Folding {
         if (known.reached) entry.meet(known);
         known = entry;
       }
-      const LoweredInstruction i = code_.instructions[n];
-      if (is_fused(i.op)) {
-        known.forget(register_use(i).writes);
+      if (!known.reached) {
+        if (rewriting) drop(n);
         continue;
       }
-      const isa::Row& row = isa::row(isa_op(i.op));
-      (this->*visit)(n, known, row);
-      if (!known.reached) continue;
-      const auto jumps = taken(known, i, row);
-      if (is_jump(i.op) && jumps.value_or(true))
-        again |= known_[entries_[i.target]].meet(known) && i.target <= n;
-      if (ends_flow(i.op) || jumps.value_or(false)) {
-        known.reached = false;
+      const LoweredInstruction& i = code_.instructions[n];
+      if (is_jump(i.op) || ends_flow(i.op)) {
+        again |= walk_jump<rewriting>(n, known);
         continue;
       }
-      const auto value = result(known, i, row);
+      const auto value = is_pure(i.op) && !is_fused(i.op) ? result(known, i) : std::nullopt;
+      const RegisterSet writes = register_use(i).writes;
+      const uint8_t dst = i.dst;
+      if (rewriting && is_pure(i.op) && !is_fused(i.op))
+        rewrite_arithmetic(code_.instructions[n], known, value);
       if (value)
-        known.set(i.dst, *value);
+        known.set(dst, *value);
       else
-        known.forget(register_use(i).writes);
+        known.forget(writes);
     }
     return again;
   }
 
-  void look(uint32_t, const Known&, const isa::Row&) {}
-
-  void rewrite(uint32_t n, const Known& known, const isa::Row& row) {
+  // Goes on to where the operation leads.
+  template <bool rewriting>
+  bool walk_jump(uint32_t n, Known& known) {
     LoweredInstruction& i = code_.instructions[n];
-    if (!known.reached) return drop(n);
-    if (row.cls == Class::kAlu) return rewrite_arithmetic(i, known, row);
-    if (row.cls != Class::kJump) return;
-    const auto jumps = taken(known, i, row);
-    if (!jumps) return rewrite_comparison(i, known, row);
-    if (!*jumps) return drop(n);
-    i.op = Operation::kGoto;
+    const auto jumps = taken(known, i);
+    const uint32_t target = i.target;
+    const bool again =
+        is_jump(i.op) && jumps.value_or(true) && known_[entries_[target]].meet(known) && target <= n;
+    const bool ends = ends_flow(i.op) || jumps.value_or(false);
+    if (rewriting) rewrite_jump(n, known, jumps);
+    if (ends) known.reached = false;
+    return again;
+  }
+
+  void rewrite_jump(uint32_t n, const Known& known, std::optional<bool> jumps) {
+    LoweredInstruction& i = code_.instructions[n];
+    if (is_fused(i.op) || isa::row(isa_op(i.op)).cls != Class::kJump) return;
+    if (!jumps)
+      rewrite_comparison(i, known);
+    else if (*jumps)
+      i.op = Operation::kGoto;
+    else
+      drop(n);
   }
 
   void drop(uint32_t n) {
@@ -168,8 +182,9 @@ class Folding {
     dropped_ = true;
   }
 
-  static void rewrite_arithmetic(LoweredInstruction& i, const Known& known, const isa::Row& row) {
-    const auto value = result(known, i, row);
+  static void rewrite_arithmetic(LoweredInstruction& i, const Known& known, std::optional<uint64_t> value) {
+    const isa::Row& row = isa::row(isa_op(i.op));
+    if (row.cls != Class::kAlu) return;
     if (value) return put(i, *value, row);
     if (row.source != Source::kReg || is_move(row.alu())) return;
     const auto operand = known.value(i.src);
@@ -194,7 +209,8 @@ class Folding {
     i.imm = low;
   }
 
-  static void rewrite_comparison(LoweredInstruction& i, const Known& known, const isa::Row& row) {
+  static void rewrite_comparison(LoweredInstruction& i, const Known& known) {
+    const isa::Row& row = isa::row(isa_op(i.op));
     if (row.source != Source::kReg || i.src == i.dst) return;
     if (const auto operand = known.value(i.src)) return put_operand(i, *operand, row);
     const auto operand = known.value(i.dst);

@@ -34,6 +34,7 @@ std::optional<Operation> select_unless(Operation jump) {
     SKEP_UNLESS(slt, Sge)
     SKEP_UNLESS(sle, Sgt)
     SKEP_UNLESS(clear, Set)
+    SKEP_UNLESS(set, Clear)
 #undef SKEP_UNLESS
     default:
       return std::nullopt;

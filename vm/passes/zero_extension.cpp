@@ -54,7 +54,8 @@ std::vector<RegisterSet> find_zero_halves(const Code& code) {
   std::vector<RegisterSet> before(code.instructions.size(), kAll);
   for (const Code::Range& range : code.functions) before[range.begin] = 0;
   bool again = true;
-  while (again) {
+  for (unsigned sweeps = 0; again; ++sweeps) {
+    if (sweeps == kMaxSweeps) return std::vector<RegisterSet>(code.instructions.size());
     again = false;
     const auto meet = [&](uint32_t n, RegisterSet zero, uint32_t from) {
       const auto met = static_cast<RegisterSet>(before[n] & zero);
