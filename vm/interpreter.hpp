@@ -6,7 +6,7 @@
 
 namespace skep::vm {
 
-// The interpreter: executes the lowered instructions one by one.
+// The interpreter: makes steps of a program's operations and executes them (vm/interpreter/).
 std::unique_ptr<Engine> make_interpreter();
 
 }  // namespace skep::vm

@@ -8,6 +8,7 @@
 // Handlers, made of the bodies of one or more operations that follow one another.
 namespace skep::vm::interpreter {
 
+// What an operation does; see bodies.hpp and control.hpp.
 template <Operation op>
 struct Body;
 #define SKEP_ALU(name, opcode, key, value, operation, width, source, ...) \
@@ -104,12 +105,10 @@ struct Treated : Body<operation> {
 template <Operation op, bool checked>
 using Element = Treated<op, checked && !Straight<Body<op>>>;
 
-constexpr unsigned log2(unsigned bytes) { return static_cast<unsigned>(std::countr_zero(bytes)); }
-
 // Whether the address is where the last accesses of that kind were.
 template <unsigned bytes, bool write>
 [[gnu::always_inline]] inline bool hits(const Activation& a, uint64_t address) {
-  const Window& window = a.windows[write][log2(bytes)];
+  const Window& window = a.windows[write][width_index(bytes)];
   return address - window.begin < window.count;
 }
 
@@ -117,9 +116,7 @@ template <unsigned bytes, bool write>
 bool admit(const Step& i, Activation& a, Cpu& cpu, uint64_t address, unsigned bytes, bool write);
 bool admit_aligned(const Step& i, Activation& a, Cpu& cpu, uint64_t address, unsigned bytes, bool write);
 
-template <class... Elements>
-const Step* chain(const Step* step, Activation& a, Cpu& cpu);
-
+// What the window does not tell of. Never inlined, so that handlers stay free of stack frames.
 template <class First>
 [[gnu::noinline]] const Step* access_slowly(const Step* step, Activation& a, Cpu& cpu, uint64_t address) {
   constexpr auto kAdmit = First::kAligned ? admit_aligned : admit;
@@ -128,6 +125,7 @@ template <class First>
   return go_on(step + 1, a, cpu);
 }
 
+// Executes the first of the elements, then the rest, then goes on behind them.
 template <class First, class... Rest>
 [[gnu::always_inline]] inline const Step* links(const Step* step, Activation& a, Cpu& cpu) {
   if constexpr (Straight<First>) {
@@ -151,6 +149,7 @@ template <class First, class... Rest>
     return links<Rest...>(step + 1, a, cpu);
 }
 
+// The handler of operations that follow one another.
 template <class... Elements>
 const Step* chain(const Step* step, Activation& a, Cpu& cpu) {
   return links<Elements...>(step, a, cpu);

@@ -33,8 +33,6 @@ constexpr std::array<AccessKind, sizeof...(op)> make_accesses(std::index_sequenc
 
 constexpr auto kAccesses = make_accesses(std::make_index_sequence<kOperations>());
 
-constexpr unsigned log2_of(uint64_t bytes) { return static_cast<unsigned>(std::countr_zero(bytes)); }
-
 }  // namespace
 
 Handler handler(Treatment treatment) {
@@ -44,7 +42,7 @@ Handler handler(Treatment treatment) {
 AccessKind access_kind(Operation op) { return kAccesses[static_cast<size_t>(op)]; }
 
 bool admit(const Step& i, Activation& a, Cpu& cpu, uint64_t address, unsigned bytes, bool write) {
-  Window& window = a.windows[write][log2_of(bytes)];
+  Window& window = a.windows[write][width_index(bytes)];
   const uint64_t top = a.r[isa::kFramePointer];
   const Region& last = write ? cpu.last_write : cpu.last_read;
   for (const Region& region : {Region{cpu.stack_begin, top - cpu.stack_begin}, cpu.packet, last}) {

@@ -99,8 +99,9 @@ class Preparation {
 template <Mode mode>
 uint64_t call_at(const Step* step, Cpu& cpu, const Arguments& arguments) {
   Activation a;
-  // A callback gets a pointer to its caller's stack, mostly.
-  a.begin<mode>(cpu.frame_top, {cpu.stack_begin, cpu.frame_top - cpu.stack_begin});
+  a.begin<mode>(cpu.frame_top);
+  // A callback mostly gets a pointer to its caller's stack.
+  if constexpr (mode == Mode::kChecked) a.open_windows({cpu.stack_begin, cpu.frame_top - cpu.stack_begin});
   std::ranges::copy(arguments, a.r.begin() + 1);
   execute(step, a, cpu);
   return a.r[0];
@@ -109,7 +110,7 @@ uint64_t call_at(const Step* step, Cpu& cpu, const Arguments& arguments) {
 template <Mode mode>
 uint64_t enter(uint64_t r1, uint64_t r2, Cpu& cpu) {
   Activation a;
-  a.begin<mode>(cpu.frame_top, cpu.packet);
+  a.begin<mode>(cpu.frame_top);
   a.r[1] = r1;
   a.r[2] = r2;
   execute(first_step<mode>(*cpu.program), a, cpu);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #include "vm/cpu.hpp"
@@ -45,6 +47,7 @@ struct Window {
 
 // The windows of the accesses of one direction, by the logarithm of their width.
 using Windows = std::array<Window, 4>;
+constexpr size_t width_index(unsigned bytes) { return static_cast<size_t>(std::countr_zero(bytes)); }
 
 // A function that runs.
 struct Frame {
@@ -63,16 +66,15 @@ struct Activation {
   std::array<Windows, 2> windows;  // reads, writes
   std::array<Frame, kMaxFrames> frames;
 
-  // `likely` is memory that the function will probably access; it may do so.
   template <Mode mode>
-  void begin(uint64_t frame_top, const Region& likely) {
+  void begin(uint64_t frame_top) {
     // A loop would become a string instruction, which takes longer to begin than an empty program to run.
 #pragma GCC unroll 12
     for (uint64_t& value : r) value = 0;
     r[isa::kFramePointer] = frame_top;
     frame = frames.data();
     frame->loops_left = kMaxLoops;
-    if constexpr (mode == Mode::kChecked) open_windows(likely);
+    if constexpr (mode == Mode::kChecked) forget_windows();
   }
   void forget_windows() {
     for (Windows& direction : windows)
@@ -94,10 +96,10 @@ struct Activation {
 };
 
 // Handlers go on by calling the next one as the last thing they do, which an optimising compiler makes a
-// jump: the compilers' other way, computed goto, would have all handlers in one function (slower here by a
-// tenth) and no templates to make super-steps by. Where the build does not promise such jumps, handlers
-// return to a loop.
-[[gnu::always_inline]] inline const Step* go_on(const Step* step, Activation& activation, Cpu& cpu) {
+// jump. Computed goto is as fast, but wants all handlers in one function, where templates cannot make
+// super-steps. Where the build does not promise such jumps (SKEP_TAIL_CALLS), handlers return to a loop.
+[[gnu::always_inline]] inline const Step* go_on(const Step* step, [[maybe_unused]] Activation& activation,
+                                                [[maybe_unused]] Cpu& cpu) {
 #ifdef SKEP_TAIL_CALLS
   // Keeps the compiler from holding on to the former step: two instructions fewer in nearly every handler.
   asm("" : "+r"(step));
