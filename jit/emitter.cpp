@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "jit/runtime.hpp"
+#include "jit/trampoline.hpp"
 
 namespace skep::jit {
 
@@ -17,9 +18,6 @@ using vm::RunState;
 namespace x86 = asmjit::x86;
 
 namespace {
-
-// What a C++ caller expects back.
-constexpr Gp kPreserved[] = {x86::rbp, x86::rbx, x86::r12, x86::r13, x86::r14, x86::r15};
 
 static_assert(vm::kMaxLoops <= std::numeric_limits<int32_t>::max());
 static_assert(std::is_standard_layout_v<RunState>);
@@ -70,7 +68,6 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
       analysis_(analyse(program, mode)),
       labels_(operations_.size()),
       checks_(program, a_),
-      trampoline_(a_.newLabel()),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
@@ -90,7 +87,6 @@ void Emitter::emit() {
   end_of_functions_ = static_cast<uint32_t>(a_.offset());
   fault_stubs();
   if (checks_.any()) checks_.out_of_line(unwinding());
-  trampoline();
   entry();
   unwind();
 }
@@ -98,7 +94,6 @@ void Emitter::emit() {
 CodeLayout Emitter::layout() const {
   const auto offset = [this](const Label& label) { return static_cast<uint32_t>(code_.labelOffset(label)); };
   CodeLayout layout;
-  layout.trampoline = offset(trampoline_);
   layout.entry = offset(entry_);
   for (const Label& label : functions_) layout.functions.push_back(offset(label));
   layout.instructions = instruction_offsets();
@@ -217,36 +212,6 @@ void Emitter::control(const Instruction& i) {
   }
 }
 
-// uint64_t (vm::RunState* cpu, const uint64_t* arguments, const void* function)
-void Emitter::trampoline() {
-  a_.align(asmjit::AlignMode::kCode, 16);
-  a_.bind(trampoline_);
-  for (const Gp& reg : kPreserved) a_.push(reg);
-  a_.mov(kCpu, x86::rdi);
-  a_.push(run_state(offsetof(RunState, native_stack)));  // of the run that this one is nested in
-  note_way_out();
-  a_.mov(kAddress, x86::rdx);
-  a_.mov(kScratch, x86::rsi);
-  for (unsigned n = 1; n <= 5; ++n)
-    a_.mov(native(n), x86::qword_ptr(kScratch, static_cast<int32_t>((n - 1) * sizeof(uint64_t))));
-  a_.mov(kFrame, run_state(offsetof(RunState, frame_top)));
-  a_.xor_(x86::eax, x86::eax);
-  for (unsigned n = 6; n <= 9; ++n) a_.xor_(native(n).r32(), native(n).r32());
-  reload_fuel();
-  a_.call(kAddress);
-  spill_fuel();
-  a_.pop(run_state(offsetof(RunState, native_stack)));
-  for (size_t n = std::size(kPreserved); n-- > 0;) a_.pop(kPreserved[n]);
-  a_.ret();
-}
-
-// Where the return address of the function called next will be: whoever returns from there ends the run,
-// whichever way it came in.
-void Emitter::note_way_out() {
-  a_.lea(kScratch, x86::qword_ptr(x86::rsp, -8));
-  a_.mov(run_state(offsetof(RunState, native_stack)), kScratch);
-}
-
 // uint64_t (uint64_t r1, uint64_t r2, vm::Cpu& cpu): saves and sets only what the program changes and looks
 // at.
 void Emitter::entry() {
@@ -269,7 +234,7 @@ void Emitter::entry() {
   for (const Gp& reg : saved) a_.push(reg);
   if (pad && !saved.empty()) a_.sub(x86::rsp, 8);
   if (uses(kCpu)) a_.mov(kCpu, x86::rdx);
-  if (may_unwind) note_way_out();
+  if (may_unwind) note_way_out(a_);
   if (uses(kFrame)) a_.mov(kFrame, run_state(offsetof(RunState, frame_top)));
   if (checked()) {
     for (unsigned n = 0; n <= 9; ++n)

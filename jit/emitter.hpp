@@ -52,9 +52,7 @@ class Emitter {
   void align_loop_head();
   void instruction(const Instruction& i);
   void control(const Instruction& i);
-  void trampoline();
   void entry();
-  void note_way_out();
   void fault_stubs();
   void unwind();
   uint32_t index_of(const Instruction& i) const { return static_cast<uint32_t>(&i - operations_.data()); }
@@ -170,7 +168,6 @@ class Emitter {
   std::vector<FaultStub> fault_stubs_;
   AccessChecks checks_;
   std::vector<std::pair<Label, std::function<void()>>> out_of_line_;  // of the function being emitted
-  Label trampoline_;
   Label entry_;
   Label unwind_;  // the run is over: back to C++ with r0 = 0
   bool unwinds_ = false;

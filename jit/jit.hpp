@@ -7,8 +7,10 @@
 namespace skep::jit {
 
 struct JitOptions {
-  bool use_bmi2 = true;         // where the host has it
-  bool use_movbe = true;        // where the host has it
+  bool use_bmi2 = true;   // where the host has it
+  bool use_movbe = true;  // where the host has it
+  bool use_memory_file =
+      true;  // for code, where the host allows it; else each program's has pages of its own
   unsigned loop_alignment = 0;  // of loop heads, in bytes, a power of two; 0: none
 };
 

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "jit/executable_memory.hpp"
+#include "jit/code_pool.hpp"
+#include "jit/trampoline.hpp"
 #include "vm/cpu.hpp"
 #include "vm/engine.hpp"
 
@@ -19,9 +22,8 @@ struct Translating {
 
 // Offsets into a program's machine code.
 struct CodeLayout {
-  uint32_t text_size = 0;   // without the table of far addresses behind it
-  uint32_t trampoline = 0;  // the way in from C++
-  uint32_t entry = 0;       // a vm::EntryFunction
+  uint32_t text_size = 0;  // without the table of far addresses behind it
+  uint32_t entry = 0;      // a vm::EntryFunction
   std::vector<uint32_t> functions;
   std::vector<uint32_t> instructions;  // index for index with vm::Program::instructions()
 };
@@ -29,25 +31,25 @@ struct CodeLayout {
 // A program's machine code.
 class NativeProgram final : public vm::Executable {
  public:
-  NativeProgram(const vm::Program& program, vm::Mode mode, const Translating& options);
+  NativeProgram(CodeLayout layout, CodePool::Block code, Trampoline trampoline)
+      : layout_(std::move(layout)), code_(std::move(code)), trampoline_(trampoline) {}
 
   uint64_t call(vm::Cpu& cpu, const vm::Subprogram& function, const vm::Arguments& arguments) const override;
   vm::EntryFunction entry() const override;
   const void* tail_entry() const override { return function(0); }
-  std::span<const uint8_t> machine_code() const override { return memory_.bytes().first(layout_.text_size); }
+  std::span<const uint8_t> machine_code() const override { return code_.bytes().first(layout_.text_size); }
   std::span<const uint32_t> instruction_offsets() const override { return layout_.instructions; }
 
   // Where a function is entered from other generated code.
-  const void* function(uint32_t function) const {
-    return memory_.bytes().data() + layout_.functions[function];
-  }
+  const void* function(uint32_t function) const { return code_.bytes().data() + layout_.functions[function]; }
 
  private:
-  class Translation;
-  explicit NativeProgram(Translation&& translation);
-
   CodeLayout layout_;
-  ExecutableMemory memory_;
+  CodePool::Block code_;
+  Trampoline trampoline_;
 };
+
+std::unique_ptr<NativeProgram> translate(const vm::Program& program, vm::Mode mode,
+                                         const Translating& options, CodePool& pool, Trampoline trampoline);
 
 }  // namespace skep::jit

@@ -27,6 +27,10 @@ inline constexpr Gp kScratch = asmjit::x86::r10;
 // and reload_fuel(). Verified mode: a scratch register.
 inline constexpr Gp kFuel = asmjit::x86::r11;
 
+// What a C++ caller expects back.
+inline constexpr Gp kPreserved[] = {asmjit::x86::rbp, asmjit::x86::rbx, asmjit::x86::r12,
+                                    asmjit::x86::r13, asmjit::x86::r14, asmjit::x86::r15};
+
 inline Gp native(unsigned reg) { return kBpfRegisters[reg]; }
 // The low 8, 16, 32 or all 64 bits.
 inline Gp part(const Gp& reg, unsigned bits) {
