@@ -47,7 +47,7 @@ struct Fields {
 };
 
 // The operands of a form; a row's key field counts as used too.
-constexpr Fields operands(Form form) {
+constexpr Fields find_operands(Form form) {
   switch (form) {
     case Form::kDst:
       return {true, false, false, false};
@@ -88,6 +88,15 @@ constexpr Fields operands(Form form) {
   }
   return {};
 }
+
+// The same as a table: decoding asks for every instruction.
+constexpr auto kOperands = [] {
+  std::array<Fields, static_cast<size_t>(Form::kExit) + 1> out{};
+  for (size_t form = 0; form < out.size(); ++form) out[form] = find_operands(static_cast<Form>(form));
+  return out;
+}();
+
+const Fields& operands(Form form) { return kOperands[static_cast<size_t>(form)]; }
 
 // Rows whose key is the value of an operand field carry key value 0 for "no key"; a plain operand may be
 // anything.
