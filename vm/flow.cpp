@@ -1,5 +1,7 @@
 #include "vm/flow.hpp"
 
+#include <algorithm>
+
 #include "vm/register_use.hpp"
 
 namespace skep::vm {
@@ -8,31 +10,51 @@ namespace {
 constexpr RegisterSet kAll = 0x7ff;
 constexpr RegisterSet kFrame = register_set(isa::kFramePointer);
 
-// One sweep from a function's end to its beginning. True: a loop's head has changed, and those who jump back
-// to it have to be looked at again.
-bool sweep(Code& code, const Code::Range& range, std::vector<RegisterSet>& live_before) {
-  bool again = false;
-  RegisterSet live = 0;
-  for (uint32_t n = range.end; n-- > range.begin;) {
-    LoweredInstruction& i = code.instructions[n];
-    if (ends_flow(i.op)) live = 0;
-    if (is_jump(i.op)) live |= live_before[i.target];
-    i.live_after = live | kFrame;
-    const RegisterUse use = register_use(i);
-    live = static_cast<RegisterSet>((live & ~use.writes) | use.reads);
-    if (live_before[n] != live) {
-      live_before[n] = live;
-      again = true;
+class Liveness {
+ public:
+  explicit Liveness(Code& code)
+      : code_(code), live_before_(code.instructions.size()), last_jump_(code.instructions.size()) {
+    for (uint32_t n = 0; n < code.instructions.size(); ++n)
+      if (is_jump(code.instructions[n].op) && code.instructions[n].target <= n)
+        last_jump_[code.instructions[n].target] = n + 1;
+  }
+
+  void find(const Code::Range& range) {
+    uint32_t from = range.end;
+    for (unsigned sweeps = 0; from != 0; ++sweeps) {
+      if (sweeps == kMaxSweeps) return give_up(range);
+      from = sweep(range, from);
     }
   }
-  return again;
-}
 
-bool has_backward_jump(const Code& code, const Code::Range& range) {
-  for (uint32_t n = range.begin; n < range.end; ++n)
-    if (is_jump(code.instructions[n].op) && code.instructions[n].target <= n) return true;
-  return false;
-}
+ private:
+  // From before an operation up to the function's beginning. Returns where to begin again, since a loop's
+  // head has changed and those who jump back to it have to be looked at again; 0: nowhere.
+  uint32_t sweep(const Code::Range& range, uint32_t from) {
+    uint32_t again = 0;
+    RegisterSet live = from < range.end ? live_before_[from] : RegisterSet{0};
+    for (uint32_t n = from; n-- > range.begin;) {
+      LoweredInstruction& i = code_.instructions[n];
+      if (ends_flow(i.op)) live = 0;
+      if (is_jump(i.op)) live |= live_before_[i.target];
+      i.live_after = live | kFrame;
+      const RegisterUse use = register_use(i);
+      live = static_cast<RegisterSet>((live & ~use.writes) | use.reads);
+      if (live_before_[n] == live) continue;
+      live_before_[n] = live;
+      again = std::max(again, last_jump_[n]);
+    }
+    return again;
+  }
+
+  void give_up(const Code::Range& range) {
+    for (uint32_t n = range.begin; n < range.end; ++n) code_.instructions[n].live_after = kAll;
+  }
+
+  Code& code_;
+  std::vector<RegisterSet> live_before_;
+  std::vector<uint32_t> last_jump_;  // the last that jumps back here, + 1
+};
 
 }  // namespace
 
@@ -45,15 +67,8 @@ std::vector<uint8_t> jump_targets(const Code& code) {
 }
 
 void find_live_registers(Code& code) {
-  std::vector<RegisterSet> live_before(code.instructions.size());
-  for (const Code::Range& range : code.functions) {
-    const bool loops = has_backward_jump(code, range);
-    unsigned sweeps = 0;
-    while (sweep(code, range, live_before) && loops && ++sweeps < kMaxSweeps) {
-    }
-    if (sweeps < kMaxSweeps) continue;
-    for (uint32_t n = range.begin; n < range.end; ++n) code.instructions[n].live_after = kAll;
-  }
+  Liveness liveness(code);
+  for (const Code::Range& range : code.functions) liveness.find(range);
 }
 
 void remove_marked(Code& code, const std::vector<uint8_t>& marks) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <optional>
@@ -52,8 +53,9 @@ bool is_move(AluOp op) {
 
 // What an operation leaves in its dst, if that is known.
 // The operation is one of an instruction that is_pure().
-std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i) {
+std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i, const RegisterUse& use) {
   if (i.op == Operation::kLdImm64 || i.op == Operation::kMov64Imm) return i.imm;
+  if ((use.reads & ~known.registers) != 0 && i.src != i.dst) return std::nullopt;
   const isa::Row& row = isa::row(isa_op(i.op));
   const bool cancels =
       row.source == Source::kReg && i.src == i.dst && (row.alu() == AluOp::kXor || row.alu() == AluOp::kSub);
@@ -108,8 +110,8 @@ class Folding {
     for (const Code::Range& range : code_.functions) {
       known_[entries_[range.begin]].reached = true;
       unsigned walks = 0;
-      while (walk<false>(range))
-        if (++walks == kMaxSweeps) return;
+      for (uint32_t from = range.begin; from != kNone; from = walk<false>({from, range.end}))
+        if (++walks > kMaxSweeps) return;
     }
     marks_.resize(code_.instructions.size());
     for (const Code::Range& range : code_.functions) walk<true>(range);
@@ -119,10 +121,10 @@ class Folding {
  private:
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
-  // True: something that has been passed already is reached with less.
+  // Returns the first place that, after it has been passed, was reached with less; kNone: there is none.
   template <bool rewriting>
-  bool walk(const Code::Range& range) {
-    bool again = false;
+  uint32_t walk(const Code::Range& range) {
+    uint32_t again = kNone;
     Known known;
     for (uint32_t n = range.begin; n < range.end; ++n) {
       if (entries_[n] != kNone) {
@@ -136,25 +138,28 @@ class Folding {
       }
       const LoweredInstruction& i = code_.instructions[n];
       if (is_jump(i.op) || ends_flow(i.op)) {
-        again |= walk_jump<rewriting>(n, known);
+        again = std::min(again, walk_jump<rewriting>(n, known));
         continue;
       }
-      const auto value = is_pure(i.op) && !is_fused(i.op) ? result(known, i) : std::nullopt;
-      const RegisterSet writes = register_use(i).writes;
+      const RegisterUse use = register_use(i);
+      if (!is_pure(i.op) || is_fused(i.op)) {
+        known.forget(use.writes);
+        continue;
+      }
+      const auto value = result(known, i, use);
       const uint8_t dst = i.dst;
-      if (rewriting && is_pure(i.op) && !is_fused(i.op))
-        rewrite_arithmetic(code_.instructions[n], known, value);
+      if (rewriting) rewrite_arithmetic(code_.instructions[n], known, value);
       if (value)
         known.set(dst, *value);
       else
-        known.forget(writes);
+        known.forget(use.writes);
     }
     return again;
   }
 
   // Goes on to where the operation leads.
   template <bool rewriting>
-  bool walk_jump(uint32_t n, Known& known) {
+  uint32_t walk_jump(uint32_t n, Known& known) {
     LoweredInstruction& i = code_.instructions[n];
     const auto jumps = taken(known, i);
     const uint32_t target = i.target;
@@ -163,7 +168,7 @@ class Folding {
     const bool ends = ends_flow(i.op) || jumps.value_or(false);
     if (rewriting) rewrite_jump(n, known, jumps);
     if (ends) known.reached = false;
-    return again;
+    return again ? target : kNone;
   }
 
   void rewrite_jump(uint32_t n, const Known& known, std::optional<bool> jumps) {

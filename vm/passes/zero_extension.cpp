@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "vm/flow.hpp"
@@ -48,27 +50,34 @@ RegisterSet after(const LoweredInstruction& i, RegisterSet zero) {
   return clears ? static_cast<RegisterSet>(rest | register_set(i.dst)) : rest;
 }
 
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+
+// Goes from an operation to the function's end. Returns the first loop's head that was reached with less
+// after it had been passed; kNone: there is none.
+uint32_t sweep(const Code& code, const Code::Range& range, std::vector<RegisterSet>& before) {
+  uint32_t again = kNone;
+  for (uint32_t n = range.begin; n < range.end; ++n) {
+    const LoweredInstruction& i = code.instructions[n];
+    const RegisterSet zero = after(i, before[n]);
+    if (is_jump(i.op)) {
+      const auto met = static_cast<RegisterSet>(before[i.target] & zero);
+      if (i.target <= n && met != before[i.target]) again = std::min(again, i.target);
+      before[i.target] = met;
+    }
+    if (!ends_flow(i.op) && n + 1 < range.end) before[n + 1] &= zero;
+  }
+  return again;
+}
+
 // For each operation: the registers with a zero upper half before it, on every way to it.
 std::vector<RegisterSet> find_zero_halves(const Code& code) {
   constexpr RegisterSet kAll = 0x7ff;
   std::vector<RegisterSet> before(code.instructions.size(), kAll);
-  for (const Code::Range& range : code.functions) before[range.begin] = 0;
-  bool again = true;
-  for (unsigned sweeps = 0; again; ++sweeps) {
-    if (sweeps == kMaxSweeps) return std::vector<RegisterSet>(code.instructions.size());
-    again = false;
-    const auto meet = [&](uint32_t n, RegisterSet zero, uint32_t from) {
-      const auto met = static_cast<RegisterSet>(before[n] & zero);
-      if (met == before[n]) return;
-      before[n] = met;
-      if (n <= from) again = true;  // a loop's head
-    };
-    for (uint32_t n = 0; n < code.instructions.size(); ++n) {
-      const LoweredInstruction& i = code.instructions[n];
-      const RegisterSet zero = after(i, before[n]);
-      if (is_jump(i.op)) meet(i.target, zero, n);
-      if (!ends_flow(i.op) && n + 1 < code.instructions.size()) meet(n + 1, zero, n);
-    }
+  for (const Code::Range& range : code.functions) {
+    before[range.begin] = 0;
+    unsigned sweeps = 0;
+    for (uint32_t from = range.begin; from != kNone; from = sweep(code, {from, range.end}, before))
+      if (++sweeps > kMaxSweeps) return std::vector<RegisterSet>(code.instructions.size());
   }
   return before;
 }
