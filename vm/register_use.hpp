@@ -43,18 +43,24 @@ inline unsigned of(Operation op) { return kOfOperations[static_cast<size_t>(op)]
 
 inline RegisterUse register_use(const LoweredInstruction& i) {
   using namespace traits;
-  constexpr RegisterSet kArguments = 0x3e;
-  constexpr unsigned kAllRegisters = 0x7ff;
   const unsigned t = of(i.op);
-  const auto when = [t](unsigned trait, unsigned set) { return (t & trait) != 0 ? set : 0U; };
-  const unsigned reads = when(kReadsDst, register_set(i.dst)) | when(kReadsSrc, register_set(i.src)) |
-                         when(kReadsIndex, register_set(i.index)) | when(kReadsScale, register_set(i.scale)) |
-                         when(kReadsR0, register_set(0)) | when(kReadsArguments, kArguments) |
-                         when(kReadsOff, static_cast<RegisterSet>(i.off));
-  const unsigned writes = when(kWritesDst, register_set(i.dst)) | when(kWritesSrc, register_set(i.src)) |
-                          when(kWritesR0, register_set(0)) |
-                          when(kClobbersArguments, kArguments | register_set(0));
-  // The register that reads as 0 is nobody's.
+  // The register, as a set, if the operation has the trait; without a branch, since every pass asks this.
+  const auto when = [t](unsigned trait, unsigned reg) {
+    return ((t / trait) & 1U) << (reg & 15U);  // traits are powers of two; not every scale is a register
+  };
+  unsigned reads = when(kReadsDst, i.dst) | when(kReadsSrc, i.src) | when(kReadsIndex, i.index) |
+                   when(kReadsScale, i.scale);
+  unsigned writes = when(kWritesDst, i.dst) | when(kWritesSrc, i.src);
+  constexpr unsigned kRare = kReadsR0 | kWritesR0 | kReadsArguments | kReadsOff | kClobbersArguments;
+  if ((t & kRare) != 0) {
+    constexpr unsigned kArguments = 0x3e;
+    reads |= when(kReadsR0, 0);
+    writes |= when(kWritesR0, 0);
+    if ((t & kReadsArguments) != 0) reads |= kArguments;
+    if ((t & kReadsOff) != 0) reads |= static_cast<RegisterSet>(i.off);
+    if ((t & kClobbersArguments) != 0) writes |= kArguments | register_set(0);
+  }
+  constexpr unsigned kAllRegisters = 0x7ff;  // the register that reads as 0 is nobody's
   return {static_cast<RegisterSet>(reads & kAllRegisters), static_cast<RegisterSet>(writes)};
 }
 

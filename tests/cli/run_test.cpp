@@ -158,6 +158,9 @@ TEST(Disasm, ShowsSourceLinesAndMachineCode) {
   EXPECT_NE(text.out.find("// flows"), std::string::npos) << "maps by name\n" << text.out;
   const CommandResult code = skep({"disasm", object("raw_checksum.bpf.o"), "--jit"});
   EXPECT_NE(code.out.find("ret"), std::string::npos) << code.out;
+  const CommandResult verified =
+      skep({"disasm", object("raw_checksum.bpf.o"), "--jit", "--mode", "verified"});
+  EXPECT_LT(verified.out.size(), code.out.size()) << "no checks\n" << verified.out;
 }
 
 TEST(Help, IsThereForEverySubcommand) {

@@ -310,5 +310,30 @@ TEST(Passes, RandomProgramsDoTheSame) {
   }
 }
 
+// A checked run tells which programs are fit for verified mode. Functions are inlined there.
+TEST(Passes, RandomProgramsDoTheSameInVerifiedMode) {
+  EnginePair pair;
+  const std::vector<PassSet> sets = pass_sets();
+  const RandomProgramOptions options{.length = 12, .functions = 5, .initialised = true};
+  pair.set_memory(std::vector<std::byte>(options.memory_size, std::byte{0x5a}));
+  unsigned inlined = 0;
+  for (uint64_t seed = 600'000; seed < 602'000; ++seed) {
+    SCOPED_TRACE(seed);
+    const auto instructions = random_program(seed, options);
+    const auto plain = pair.load(instructions, PassSet::none());
+    if (pair.run(*plain, vm::EngineKind::kInterpreter, Mode::kChecked, 2000).faulted) continue;
+    const Outcome expected = without_program(pair.run(*plain, vm::EngineKind::kInterpreter, Mode::kVerified));
+    for (const PassSet passes : {sets.front(), sets[1 + seed % (sets.size() - 1)]})
+      EXPECT_EQ(without_program(pair.run_both(*pair.load(instructions, passes), Mode::kVerified)), expected);
+    const auto calls = [&](PassSet passes) {
+      return std::ranges::count(operations(*pair.load(instructions, passes), Mode::kVerified),
+                                Operation::kCallLocal, &vm::LoweredInstruction::op);
+    };
+    if (calls(PassSet::none().with(vm::Pass::kInlining)) < calls(PassSet::none())) ++inlined;
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(inlined, 20u);
+}
+
 }  // namespace
 }  // namespace skep::jit
