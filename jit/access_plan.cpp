@@ -68,7 +68,8 @@ class Origins {
   void follow(const LoweredInstruction& i) {
     const Origin result = result_of(i);
     const vm::RegisterSet writes = vm::register_use(i).writes;
-    for (unsigned left = writes; left != 0; left &= left - 1) of_register_[std::countr_zero(left)] = kNumber;
+    for (unsigned reg = 0; reg < isa::kRegisters; ++reg)
+      if ((writes & vm::register_set(reg)) != 0) of_register_[reg] = kNumber;
     if (is_call(i.op))
       of_register_[0] = fresh();
     else if ((writes & vm::register_set(i.dst)) != 0)
