@@ -314,12 +314,12 @@ TEST(Passes, RandomProgramsDoTheSame) {
 TEST(Passes, RandomProgramsDoTheSameInVerifiedMode) {
   EnginePair pair;
   const std::vector<PassSet> sets = pass_sets();
-  const RandomProgramOptions options{.length = 12, .functions = 5, .initialised = true};
+  const fuzz::GeneratorOptions options{.length = 12, .functions = 5, .initialised = true};
   pair.set_memory(std::vector<std::byte>(options.memory_size, std::byte{0x5a}));
   unsigned inlined = 0;
   for (uint64_t seed = 600'000; seed < 602'000; ++seed) {
     SCOPED_TRACE(seed);
-    const auto instructions = random_program(seed, options);
+    const auto instructions = fuzz::generated_program(seed, options);
     const auto plain = pair.load(instructions, PassSet::none());
     if (pair.run(*plain, vm::EngineKind::kInterpreter, Mode::kChecked, 2000).faulted) continue;
     const Outcome expected = without_program(pair.run(*plain, vm::EngineKind::kInterpreter, Mode::kVerified));
