@@ -395,7 +395,7 @@ class Generator {
 
   void kernel_helper() {
     const GeneratedMaps& maps = options_.maps;
-    switch (below(6)) {
+    switch (below(5)) {
       case 0:
         put(Op::kCallHelper, 0, 0, 0, BPF_FUNC_get_smp_processor_id);
         return after_call();
@@ -404,8 +404,6 @@ class Generator {
       case 2:
         return tail_call(maps.programs);
       case 3:
-        return change(maps.hash);
-      case 4:
         return look_up(percent(50) ? maps.array : maps.percpu_array);
       default:
         return look_up(maps.hash);
@@ -464,21 +462,6 @@ class Generator {
       put(op, static_cast<uint8_t>(1 + below(8)), 0, off, 0);
     else
       store_at(op, {0, off});
-  }
-
-  void change(int32_t map) {
-    if (map < 0) return arithmetic();
-    put_key();
-    put(Op::kLdMapFd, 1, 0, 0, map);
-    if (percent(60)) {
-      copy(3, isa::kFramePointer);
-      put(Op::kAdd64Imm, 3, 0, 0, -8 * static_cast<int32_t>(1 + below(64)));
-      set(4, static_cast<int32_t>(below(4)));
-      put(Op::kCallHelper, 0, 0, 0, BPF_FUNC_map_update_elem);
-    } else {
-      put(Op::kCallHelper, 0, 0, 0, BPF_FUNC_map_delete_elem);
-    }
-    after_call();
   }
 
   Choices& choices_;

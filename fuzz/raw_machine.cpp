@@ -70,6 +70,12 @@ int RawMachine::add_map(const maps::MapSpec& spec) {
   return static_cast<int>(maps_.size()) - 1;
 }
 
+void RawMachine::add_element(int map_number, uint32_t key) {
+  const maps::EpochDomain::TaskGuard guard(machine_->epochs());
+  const std::vector<std::byte> value(map(map_number).user_value_size());
+  map(map_number).write(&key, value.data(), BPF_ANY);
+}
+
 void RawMachine::set_memory(std::vector<std::byte> bytes) {
   initial_ = std::move(bytes);
   memory_ = initial_;
@@ -79,9 +85,10 @@ void RawMachine::clear_maps() {
   const maps::EpochDomain::TaskGuard guard(machine_->epochs());
   for (const auto& map : maps_) {
     if (!is_plain(*map)) continue;
-    const std::vector<std::byte> zero(map->user_value_size());
     for (const auto& key : keys_of(*map))
-      if (map->erase(key.data()) != 0) map->write(key.data(), zero.data(), BPF_ANY);
+      for (unsigned cpu = 0; cpu < map->cpus(); ++cpu)
+        std::fill_n(static_cast<std::byte*>(map->lookup(key.data(), cpu)), map->spec().value_size,
+                    std::byte{0});
   }
 }
 

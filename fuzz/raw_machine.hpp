@@ -53,7 +53,10 @@ class RawMachine {
   // A map that programs name by the number returned (map_by_fd(N)); throws where the map is refused.
   int add_map(const maps::MapSpec& spec);
   maps::Map& map(int number) { return *maps_[static_cast<size_t>(number)]; }
-  // Empties the maps of plain values (arrays: zeroes) before each run, and makes them part of the outcome.
+  // To a map with keys of 4 bytes, with a value of zeroes.
+  void add_element(int map_number, uint32_t key);
+  // Zeroes the values of the maps' elements before each run, and makes them part of the outcome. Elements
+  // stay where they are: where new ones would go hangs on what ran before.
   void reset_maps(bool yes) { reset_maps_ = yes; }
 
   // What raw programs get; every run begins with these bytes.

@@ -40,7 +40,7 @@ class Jit final : public vm::Engine {
   }
 
   Translating options_;
-  mutable CodePool pool_;  // before what lies in it
+  mutable CodePool pool_;                 // before what lies in it
   mutable std::array<WayIn, 2> ways_in_;  // by mode
 };
 

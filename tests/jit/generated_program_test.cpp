@@ -115,6 +115,7 @@ TEST(RandomPrograms, EnginesAgreeOnKnownCalls) {
                   .percpu_array = add(BPF_MAP_TYPE_PERCPU_ARRAY, 8),
                   .hash = add(BPF_MAP_TYPE_HASH, 8),
                   .programs = add(BPF_MAP_TYPE_PROG_ARRAY, 4)};
+  for (const uint32_t key : {0U, 1U, 3U}) pair.add_element(options.maps.hash, key);
   pair.reset_maps(true);
   pair.set_memory(random_bytes(9, 64));
   std::map<FaultKind, unsigned> ends;
