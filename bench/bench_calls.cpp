@@ -1,4 +1,4 @@
-// What do a run, a tail call, a helper call and an iteration of bpf_loop cost?
+// What do a run, a tail call, an iteration of bpf_loop, helper calls and lookups cost?
 //
 //   bench_calls [--markdown] [Google Benchmark's options]
 
@@ -31,6 +31,9 @@ constexpr Question kQuestions[] = {
     {"tail", "tail call", 32, 1},
     {"loop", "iteration of bpf_loop", 10000, 49'995'000},
     {"helper", "helper call (of an iteration)", 1000, 0},
+    {"function", "helper that is always called", 1000, 0},
+    {"array_lookup", "lookup in an array", 1000, 1000},
+    {"hash_lookup", "lookup in a hash table", 1000, 0},
 };
 
 std::string benchmark_name(const Question& question, const Execution& execution) {

@@ -19,6 +19,49 @@ unsigned long helper(void* memory) {
   return sum;
 }
 
+// A helper that no engine carries out in place.
+SEC("raw")
+unsigned long function(void* memory) {
+  unsigned long sum = 0;
+  for (int n = 0; n < kHelperCalls; ++n) sum += bpf_get_numa_node_id();
+  return sum;
+}
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 16);
+  __type(key, unsigned int);
+  __type(value, unsigned long);
+} array SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16);
+  __type(key, unsigned int);
+  __type(value, unsigned long);
+} hash SEC(".maps");
+
+SEC("raw")
+unsigned long array_lookup(void* memory) {
+  unsigned long found = 0;
+  for (unsigned int n = 0; n < kHelperCalls; ++n) {
+    unsigned int key = n & 15;
+    if (bpf_map_lookup_elem(&array, &key)) ++found;
+  }
+  return found;
+}
+
+// Of a key that is not there.
+SEC("raw")
+unsigned long hash_lookup(void* memory) {
+  unsigned long found = 0;
+  for (unsigned int n = 0; n < kHelperCalls; ++n) {
+    unsigned int key = n & 15;
+    if (bpf_map_lookup_elem(&hash, &key)) ++found;
+  }
+  return found;
+}
+
 static long count(unsigned int index, unsigned long* sum) {
   *sum += index;
   return 0;
