@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -29,7 +28,7 @@ std::vector<PassSet> pass_sets() {
   return out;
 }
 
-std::span<const vm::LoweredInstruction> operations(const vm::Program& program, Mode mode = Mode::kChecked) {
+std::vector<vm::LoweredInstruction> operations(const vm::Program& program, Mode mode = Mode::kChecked) {
   return program.optimized(mode).instructions;
 }
 
