@@ -11,16 +11,14 @@ namespace skep::jit {
 
 // Memory for machine code, in units of 64 bytes out of chunks that many programs share.
 //
-// Guarantees
-//  - No page is ever mapped writable and executable, not even one after the other: a chunk is a memory file
-//  that is
-//    mapped for reading and executing, and written by pwrite(2). Where the host refuses that (a mount without
-//    exec, a policy), each block is a private mapping instead, writable until it is written, executable from
-//    then on.
-//  - What is free again is filled with int3.
-//  - After fork(2) neither process writes to a chunk that both have: the other one may be running what is in
-//  it. Both
-//    go on with new chunks.
+// No page is ever mapped writable and executable, not even one after the other: a chunk is a memory file that
+// is mapped for reading and executing, and written by pwrite(2). Where the host refuses that (a mount without
+// exec, a policy), each block is a private mapping instead, writable until it is written, executable from
+// then on. What is free again is filled with int3.
+//
+// After fork(2) neither process writes to a chunk that both have: the other one may be running what is in it.
+// Both go on with new chunks.
+//
 // All functions may be called from any thread. A block's memory is its owner's alone.
 class CodePool {
  private:

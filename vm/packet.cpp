@@ -25,6 +25,11 @@ T* pointer(uint32_t address) {
   return reinterpret_cast<T*>(static_cast<uintptr_t>(address));
 }
 
+// As one block: the standard library's copy of a span goes byte by byte.
+void copy(std::span<const std::byte> bytes, uint32_t to) {
+  if (!bytes.empty()) std::memcpy(pointer<std::byte>(to), bytes.data(), bytes.size());
+}
+
 // eth_type_trans of net/ethernet/eth.c on the loopback device, whose address is all zeros.
 struct LinkHeader {
   uint32_t protocol;  // network order, as __sk_buff has it
@@ -92,8 +97,8 @@ Result<void> PacketContext::fill_xdp(const PacketInput& input) {
   meta_ = data_ - static_cast<uint32_t>(input.meta.size());
   end_ = data_ + static_cast<uint32_t>(input.data.size());
   clear_headroom();
-  std::ranges::copy(input.meta, pointer<std::byte>(meta_));
-  std::ranges::copy(input.data, pointer<std::byte>(data_));
+  copy(input.meta, meta_);
+  copy(input.data, data_);
   auto* xdp = new (context_) xdp_md{};
   xdp->ingress_ifindex = input.ingress_ifindex;
   xdp->rx_queue_index = input.rx_queue_index;
@@ -108,7 +113,7 @@ Result<void> PacketContext::fill_skb(const PacketInput& input) {
   meta_ = data_;
   end_ = link_header_ + size;
   clear_headroom();
-  std::ranges::copy(input.data, pointer<std::byte>(link_header_));
+  copy(input.data, link_header_);
   const uint32_t length = end_ - data_;
 
   auto* skb = new (context_) __sk_buff{};
