@@ -191,6 +191,17 @@ TEST(Passes, DecidedJumpsCostTheSame) {
             without_program(expected));
 }
 
+// A jump back to a goto that leads forward again goes nowhere, for its fuel.
+TEST(Passes, JumpsThatNoLongerLeadBackCostTheSame) {
+  EnginePair pair;
+  const char* text =
+      "r0 = 0\nl:\ngoto second\nfirst:\ngoto third\nsecond:\ngoto first\nthird:\nr0 += 1\n"
+      "if r0 < 20 goto l\nexit";
+  const Outcome expected = pair.run(*pair.load(text, PassSet::none()), vm::EngineKind::kInterpreter);
+  EXPECT_EQ(expected.r0, 20u);
+  EXPECT_EQ(without_program(pair.run_both(*pair.load(text))), without_program(expected));
+}
+
 // Facts travel up a chain of backward jumps a jump a sweep; the passes do not follow them all.
 TEST(Passes, CodeThatSettlesLate) {
   std::string text = "r0 = *(u8 *)(r1 + 0)\nr2 = 1\nr3 = 5\ngoto l3000\nl0:\nr0 += r3\nr0 += r2\nexit\n";

@@ -52,7 +52,7 @@ void straighten_jumps(Code& code) {
     const LoweredInstruction& next = operations[n + 1];
     if (i.target == n + 2 && is_goto(next) && targets[n + 1] == 0 && negate(i, next))
       marks[n + 1] = 1;
-    else if (i.target == n + 1)
+    else if (i.target == n + 1 && i.cost == 0)  // it led back once, past gotos that have gone
       marks[n] = 1;
     else
       continue;
