@@ -93,17 +93,15 @@ enum class Form : uint8_t {
 enum class Key : uint8_t { kOff, kImm, kSrc };
 
 enum class Op : uint8_t {
-#define SKEP_ALU(name, ...) k##name,
-#define SKEP_JUMP(name, ...) k##name,
-#define SKEP_LOAD(name, ...) k##name,
-#define SKEP_STORE(name, ...) k##name,
-#define SKEP_ATOMIC(name, ...) k##name,
-#define SKEP_ORDERED(name, ...) k##name,
-#define SKEP_LDIMM(name, ...) k##name,
-#define SKEP_PACKET(name, ...) k##name,
-#define SKEP_CONTROL(name, ...) k##name,
+#define SKEP_INSTRUCTION(name) k##name,
 #include "isa/instructions.def"
 };
+
+// All of them, in order.
+inline constexpr auto kOps = std::to_array<Op>({
+#define SKEP_INSTRUCTION(name) Op::k##name,
+#include "isa/instructions.def"
+});
 
 struct Row {
   Op op;

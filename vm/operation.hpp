@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "isa/instruction.hpp"
@@ -8,59 +9,19 @@
 namespace skep::vm {
 
 enum class Operation : uint16_t {
-#define SKEP_ALU(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_JUMP(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_LOAD(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_STORE(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_ATOMIC(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_ORDERED(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_LDIMM(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_PACKET(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
-#define SKEP_CONTROL(name, ...) k##name = static_cast<uint16_t>(isa::Op::k##name),
+#define SKEP_INSTRUCTION(name) k##name = static_cast<uint16_t>(isa::Op::k##name),
 #include "isa/instructions.def"
-#define SKEP_ALU3(name, ...) k##name,
-#define SKEP_ADDRESS(name, ...) k##name,
-#define SKEP_ROTATE(name, ...) k##name,
-#define SKEP_DIVISION(name, ...) k##name,
-#define SKEP_LOAD_INDEXED(name, ...) k##name,
-#define SKEP_LOAD_SWAPPED(name, ...) k##name,
-#define SKEP_STORE_INDEXED(name, ...) k##name,
-#define SKEP_STORE_SWAPPED(name, ...) k##name,
-#define SKEP_JUMP_CLEAR(name, ...) k##name,
-#define SKEP_SELECT_CLEAR(name, ...) k##name,
-#define SKEP_SELECT(name, ...) k##name,
+#define SKEP_FUSED(name) k##name,
 #include "vm/operations.def"
 };
 
-// How many of them are the ISA's, which come first.
-inline constexpr uint16_t kIsaOperations = 0
-#define SKEP_ALU(...) +1
-#define SKEP_JUMP(...) +1
-#define SKEP_LOAD(...) +1
-#define SKEP_STORE(...) +1
-#define SKEP_ATOMIC(...) +1
-#define SKEP_ORDERED(...) +1
-#define SKEP_LDIMM(...) +1
-#define SKEP_PACKET(...) +1
-#define SKEP_CONTROL(...) +1
-#include "isa/instructions.def"
-    ;
-
-// How many there are in all.
-inline constexpr uint16_t kOperations = kIsaOperations
-#define SKEP_ALU3(...) +1
-#define SKEP_ADDRESS(...) +1
-#define SKEP_ROTATE(...) +1
-#define SKEP_DIVISION(...) +1
-#define SKEP_SELECT_CLEAR(...) +1
-#define SKEP_LOAD_INDEXED(...) +1
-#define SKEP_LOAD_SWAPPED(...) +1
-#define SKEP_STORE_INDEXED(...) +1
-#define SKEP_STORE_SWAPPED(...) +1
-#define SKEP_JUMP_CLEAR(...) +1
-#define SKEP_SELECT(...) +1
+// Those that passes make: they come after the ISA's.
+inline constexpr auto kFusedOperations = std::to_array<Operation>({
+#define SKEP_FUSED(name) Operation::k##name,
 #include "vm/operations.def"
-    ;
+});
+inline constexpr auto kIsaOperations = static_cast<uint16_t>(isa::kOps.size());
+inline constexpr auto kOperations = static_cast<uint16_t>(kIsaOperations + kFusedOperations.size());
 
 constexpr Operation operation(isa::Op op) { return static_cast<Operation>(op); }
 constexpr bool is_fused(Operation op) { return static_cast<uint16_t>(op) >= kIsaOperations; }
