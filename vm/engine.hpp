@@ -27,7 +27,7 @@ class Executable {
   // The same for the first function with r3 to r5 zero, where the engine has a function for it; else nullptr.
   // Not for callbacks: it does not nest in a run.
   virtual EntryFunction entry() const { return nullptr; }
-  // Where the same engine's code enters the first function by a tail call, where there is code.
+  // Where the same engine enters the first function by a tail call.
   virtual const void* tail_entry() const { return nullptr; }
   // The machine code, where there is any, and where each lowered instruction's begins in it.
   virtual std::span<const uint8_t> machine_code() const { return {}; }

@@ -81,9 +81,8 @@ const Executable& Program::prepare(EngineKind kind, Mode mode) const {
   std::scoped_lock lock(mutex_);
   if (!executables_[index]) executables_[index] = engines_.get(kind).prepare(*this, mode);
   ready_[index].store(executables_[index].get(), std::memory_order_release);
-  if (kind == EngineKind::kJit)
-    tail_target_.code[static_cast<size_t>(mode)].store(executables_[index]->tail_entry(),
-                                                       std::memory_order_release);
+  auto& entries = kind == EngineKind::kJit ? tail_target_.code : tail_target_.steps;
+  entries[static_cast<size_t>(mode)].store(executables_[index]->tail_entry(), std::memory_order_release);
   return *executables_[index];
 }
 

@@ -38,11 +38,13 @@ struct ProgramEnvironment {
   PassSet passes = PassSet::all();
 };
 
-// What the JIT's code reads of a program that it tail-calls.
+// What the engines read of a program that is tail-called.
 struct TailTarget {
-  // By mode: where its first function is entered; nullptr while there is no code for it. Written with
-  // release, to be read with acquire: whoever sees the address sees the code.
+  // By mode: where its first function is entered, in the JIT's code and as the interpreter's steps; nullptr
+  // while there are none. Written with release, to be read with acquire: whoever sees the address sees the
+  // code.
   std::array<std::atomic<const void*>, 2> code{};
+  std::array<std::atomic<const void*>, 2> steps{};
   uint64_t cost = 0;  // the fuel of calling it
   const Program* program = nullptr;
 };

@@ -46,34 +46,35 @@ const Step* call_helper_slowly(const Step* step, Activation& a, Cpu& cpu) {
   return go_on(step + 1, a, cpu);
 }
 
-const Step* call_helper_checked(const Step* step, Activation& a, Cpu& cpu) {
-  announce_call(*step, a, cpu);
+bool call_checked(const CallSite& site, HelperFunction helper, Activation& a, Cpu& cpu) {
+  cpu.frame_top = a.r[isa::kFramePointer];
+  cpu.call_site = &site;
   const Region packet = cpu.packet;
-  a.r[0] = call(step->helper, a, cpu);
-  if (cpu.stopped()) return stop(a);
+  a.r[0] = call(helper, a, cpu);
+  if (cpu.stopped()) return false;
   forget_moved(a, cpu, packet);
   a.clear_arguments();
+  return true;
+}
+
+const Step* call_helper_checked(const Step* step, Activation& a, Cpu& cpu) {
+  cpu.helper_number = a.r[step->dst];
+  if (!call_checked(*reinterpret_cast<const CallSite*>(step->imm), step->helper, a, cpu)) return stop(a);
   return go_on(step + 1, a, cpu);
 }
 
 template <Mode mode>
 const Step* tail_call(const Step* step, Activation& a, Cpu& cpu) {
-  const uint64_t context = a.r[1];
   cpu.frame_top = a.r[isa::kFramePointer];
   const auto& site = *reinterpret_cast<const CallSite*>(step->imm);
   const Program* target = tail_call_target(cpu, site, a.r[2], a.r[3]);
-  a.r[0] = 0;
-  if constexpr (mode == Mode::kChecked) a.clear_arguments();
   if (!target) {
     if (cpu.stopped()) return stop(a);
+    a.r[0] = 0;
+    if constexpr (mode == Mode::kChecked) a.clear_arguments();
     return go_on(step + 1, a, cpu);
   }
-  if constexpr (mode == Mode::kChecked) {
-    a.forget_windows();
-    for (unsigned n = 6; n <= 9; ++n) a.r[n] = 0;
-  }
-  a.frame->loops_left = kMaxLoops;
-  a.r[1] = context;
+  begin_target<mode>(a);
   return go_on(first_step<mode>(*target), a, cpu);
 }
 template const Step* tail_call<Mode::kVerified>(const Step* step, Activation& a, Cpu& cpu);

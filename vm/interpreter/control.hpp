@@ -23,6 +23,23 @@ const Step* call_helper(const Step* step, Activation& a, Cpu& cpu);
 template <Mode mode>
 const Step* tail_call(const Step* step, Activation& a, Cpu& cpu);
 
+// A helper call in checked mode; false: the run is over.
+bool call_checked(const CallSite& site, HelperFunction helper, Activation& a, Cpu& cpu);
+
+// Another program goes on in the place of the running function. It gets the context alone.
+template <Mode mode>
+[[gnu::always_inline]] inline void begin_target(Activation& a) {
+  a.frame->loops_left = kMaxLoops;
+  if constexpr (mode == Mode::kChecked) {
+    const uint64_t context = a.r[1];
+    a.forget_windows();
+    a.r[0] = 0;
+    a.clear_arguments();
+    a.clear_saved();
+    a.r[1] = context;
+  }
+}
+
 // Takes fuel; false when it is used up.
 [[gnu::always_inline]] inline bool charge(const Step& i, Cpu& cpu) {
   cpu.fuel -= i.charge.cost;

@@ -27,7 +27,13 @@ bool inside_frame(const LoweredInstruction& i, const AccessKind& access) {
 // Makes the steps of a program.
 class Preparation {
  public:
-  Preparation(const Code& code, Mode mode, std::span<Step> steps) : code_(code), mode_(mode), steps_(steps) {}
+  Preparation(const Code& code, Mode mode, std::span<Step> steps, std::span<Lookup> lookups)
+      : code_(code),
+        mode_(mode),
+        handlers_(known_handlers(mode)),
+        steps_(steps),
+        lookups_(lookups),
+        second_steps_(steps.subspan(code.instructions.size())) {}
 
   void run() {
     const std::span instructions(code_.instructions);
@@ -62,8 +68,12 @@ class Preparation {
     else if (i.op == Operation::kCallLocal)
       step.imm = reinterpret_cast<uintptr_t>(&steps_[code_.functions[i.target].begin]);
     else if (is_jump(i.op))
-      step.off = static_cast<int32_t>(&steps_[i.target] - &step) * static_cast<int32_t>(sizeof(Step));
+      step.off = distance(step, steps_[i.target]);
     return treatment;
+  }
+
+  static int32_t distance(const Step& from, const Step& to) {
+    return static_cast<int32_t>(&to - &from) * static_cast<int32_t>(sizeof(Step));
   }
 
   // One operation for all constants.
@@ -80,6 +90,7 @@ class Preparation {
 
   void make_helper_call(const LoweredInstruction& i, Step& step) {
     const auto& site = *reinterpret_cast<const CallSite*>(i.imm);
+    if (const KnownCall* known = code_.known_call(i)) return make_known_call(site, *known, step);
     if (site.helper && site.helper->special == Special::kTailCall) {
       step.handler = mode_ == Mode::kChecked ? tail_call<Mode::kChecked> : tail_call<Mode::kVerified>;
       return;
@@ -91,10 +102,79 @@ class Preparation {
       step.handler = call_helper;
   }
 
+  void make_known_call(const CallSite& site, const KnownCall& known, Step& step) {
+    switch (site.helper->intrinsic) {
+      case Intrinsic::kNone:
+        return make_tail_call(site, known, step);
+      case Intrinsic::kProcessorId:
+        step.handler = handlers_.processor_id;
+        return;
+      case Intrinsic::kMapLookup:
+        return make_lookup(site, known, step);
+      case Intrinsic::kLoop:
+        return make_loop(*known.callback, step);
+    }
+  }
+
+  void make_tail_call(const CallSite& site, const KnownCall& known, Step& step) {
+    const uint32_t entries = known.map->spec().max_entries;
+    const auto* slots = known.map->object_slots();
+    step.charge = {entries, site.slot};
+    step.handler = handlers_.tail_call_indexed;
+    if (known.index) {
+      const bool inside = *known.index < entries;
+      step.handler = inside ? handlers_.tail_call : handlers_.no_tail_call;
+      if (inside) slots += *known.index;
+    }
+    step.imm = reinterpret_cast<uintptr_t>(slots);
+  }
+
+  void make_lookup(const CallSite& site, const KnownCall& known, Step& step) {
+    const maps::MapSpec& spec = known.map->spec();
+    const auto layout = known.map->array_layout();
+    Lookup& lookup = lookups_[static_cast<size_t>(&known - code_.known_calls.data())];
+    lookup = {.map = known.map,
+              .function = known.map->lookup_function(),
+              .layout = layout.value_or(maps::ArrayLayout{}),
+              .site = &site,
+              .entries = spec.max_entries,
+              .key_size = spec.key_size,
+              .value_size = spec.value_size,
+              .writable = spec.program_may_write()};
+    step.imm = reinterpret_cast<uintptr_t>(&lookup);
+    step.helper = helper_entry(site, mode_);
+    step.handler = layout ? handlers_.lookup_in_array : handlers_.lookup_by_function;
+  }
+
+  void make_loop(const Subprogram& callback, Step& step) {
+    Step& second = second_steps_.front();
+    second_steps_ = second_steps_.subspan(1);
+    const uint32_t slot = callback.program->code()[callback.begin].slot;
+    second = {.handler = handlers_.next_turn,
+              .imm = reinterpret_cast<uintptr_t>(&steps_[code_.functions[callback.index].begin]),
+              .off = distance(second, (&step)[1]),
+              .dst = 0,
+              .src = 0,
+              .index = 0,
+              .scale = 0,
+              .charge = {callback.length(), slot}};
+    step.handler = handlers_.begin_loop;
+    step.imm = reinterpret_cast<uintptr_t>(&second);
+  }
+
   const Code& code_;
   Mode mode_;
+  const KnownHandlers& handlers_;
   std::span<Step> steps_;
+  std::span<Lookup> lookups_;
+  std::span<Step> second_steps_;  // those that are not taken yet
 };
+
+size_t count_steps(const Code& code) {
+  const auto loops =
+      std::ranges::count_if(code.known_calls, [](const KnownCall& known) { return known.callback; });
+  return code.instructions.size() + static_cast<size_t>(loops);
+}
 
 template <Mode mode>
 uint64_t call_at(const Step* step, Cpu& cpu, const Arguments& arguments) {
@@ -122,8 +202,9 @@ uint64_t enter(uint64_t r1, uint64_t r2, Cpu& cpu) {
 Prepared::Prepared(const Program& program, Mode mode)
     : code_(program.optimized(mode)),
       mode_(mode),
-      steps_(std::make_unique_for_overwrite<Step[]>(code_.instructions.size())) {
-  Preparation(code_, mode, std::span(steps_.get(), code_.instructions.size())).run();
+      lookups_(code_.known_calls.size()),
+      steps_(std::make_unique_for_overwrite<Step[]>(count_steps(code_))) {
+  Preparation(code_, mode, std::span(steps_.get(), count_steps(code_)), lookups_).run();
 }
 
 uint64_t Prepared::call(Cpu& cpu, const Subprogram& function, const Arguments& arguments) const {

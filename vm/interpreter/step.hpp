@@ -55,6 +55,10 @@ struct Frame {
   const Program* program;         // the caller's
   std::array<uint64_t, 4> saved;  // the caller's r6 to r9
   uint64_t loops_left;            // of its own may_goto
+  // Of a callback of bpf_loop that is known:
+  uint64_t loop_context;
+  uint32_t turns;  // that were made
+  uint32_t turns_wanted;
 };
 
 // The functions that run since the interpreter was entered from C++. Left uninitialised: begin() writes what
@@ -92,6 +96,10 @@ struct Activation {
   // runs reproducible.
   void clear_arguments() {
     for (unsigned n = 1; n <= 5; ++n) r[n] = 0;
+  }
+  // What a function must not see of its caller's in checked mode.
+  void clear_saved() {
+    for (unsigned n = 6; n <= 9; ++n) r[n] = 0;
   }
 };
 
