@@ -166,7 +166,7 @@ void AccessChecks::ask_cpu(const Label& unwinding) {
   a_.and_(x86::rsp, -16);
   a_.push(x86::rax);
   a_.push(x86::rax);
-  a_.call(imm(reinterpret_cast<uintptr_t>(&hold_access)));
+  branches_.call(reinterpret_cast<const void*>(&hold_access));
   a_.test(x86::al, x86::al);
   a_.mov(x86::rsp, x86::qword_ptr(x86::rsp));
   for (size_t n = std::size(kKept); n-- > 0;) a_.pop(kKept[n]);

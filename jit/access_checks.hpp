@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jit/access_plan.hpp"
+#include "jit/indirect_branches.hpp"
 #include "jit/registers.hpp"
 #include "vm/program.hpp"
 
@@ -21,8 +22,8 @@ namespace skep::jit {
 // is ever kept. The packet's region may move: drop() goes behind whatever may move it.
 class AccessChecks {
  public:
-  AccessChecks(const vm::Program& program, asmjit::x86::Assembler& assembler)
-      : program_(program), a_(assembler), search_(assembler.newLabel()) {}
+  AccessChecks(const vm::Program& program, asmjit::x86::Assembler& assembler, IndirectBranches& branches)
+      : program_(program), a_(assembler), branches_(branches), search_(assembler.newLabel()) {}
 
   static int32_t frame_words(std::span<const RegionCache> caches);
 
@@ -61,6 +62,7 @@ class AccessChecks {
 
   const vm::Program& program_;
   asmjit::x86::Assembler& a_;
+  IndirectBranches& branches_;
   std::span<const RegionCache> caches_;
   int32_t offset_ = 0;
   std::vector<Cold> cold_;

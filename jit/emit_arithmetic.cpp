@@ -22,8 +22,8 @@ x86::Inst::Id pick(AluOp op, x86::Inst::Id left, x86::Inst::Id right, x86::Inst:
 
 }  // namespace
 
-asmjit::Imm immediate(const vm::LoweredInstruction& i) {
-  return imm(static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
+int32_t immediate(const vm::LoweredInstruction& i) {
+  return static_cast<int32_t>(static_cast<uint32_t>(i.imm));
 }
 
 x86::Inst::Id binary_instruction(AluOp op) {
@@ -96,7 +96,7 @@ void Emitter::binary(const Instruction& i, const isa::Row& row) {
   const x86::Inst::Id id = binary_instruction(row.alu());
   const Gp dst = part(native(i.dst), row.width);
   if (row.source == Source::kImm)
-    a_.emit(id, dst, immediate(i));
+    a_.emit(id, dst, constant(immediate(i), row.width, kScratch));
   else
     a_.emit(id, dst, part(native(i.src), row.width));
 }
@@ -104,7 +104,7 @@ void Emitter::binary(const Instruction& i, const isa::Row& row) {
 void Emitter::multiply(const Instruction& i, const isa::Row& row) {
   const Gp dst = part(native(i.dst), row.width);
   if (row.source == Source::kImm)
-    multiply_by(dst, dst, static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
+    multiply_by(dst, dst, immediate(i));
   else
     a_.imul(dst, part(native(i.src), row.width));
 }
@@ -120,7 +120,7 @@ void Emitter::multiply_by(const Gp& dst, const Gp& src, int32_t factor) {
   const bool above = std::has_single_bit(bits - 1);
   const bool below = std::has_single_bit(bits + 1);
   if (factor < 2 || !(power || above || below)) {
-    a_.imul(dst, src, imm(factor));
+    multiply_by_constant(dst, src, factor);
     return;
   }
   Gp once = src;
@@ -142,7 +142,7 @@ void Emitter::move(const Instruction& i, const isa::Row& row) {
     a_.mov(part(native(i.dst), row.width), part(native(i.src), row.width));
     return;
   }
-  move_immediate(native(i.dst), immediate_of(i, row.width));
+  program_constant(native(i.dst), immediate_of(i, row.width));
 }
 
 void Emitter::shift(const Instruction& i, const isa::Row& row) {

@@ -104,7 +104,7 @@ void Emitter::tail_call(const vm::CallSite& site) {
   }
   a_.mov(native(1), kScratch);
   if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
-  a_.jmp(kAddress);
+  branches_.jump(kAddress);
 
   a_.bind(go_on);
   a_.cmp(run_state(offsetof(RunState, faulted)), 0);
@@ -115,10 +115,14 @@ void Emitter::tail_call(const vm::CallSite& site) {
 
 void Emitter::packet_load(const Instruction& i, const isa::Row& row) {
   const auto offset = static_cast<int32_t>(static_cast<uint32_t>(i.imm));
-  if (row.packet_mode() == isa::PacketMode::kInd)
+  if (row.packet_mode() != isa::PacketMode::kInd) {
+    program_constant(x86::rsi, static_cast<uint32_t>(offset));
+  } else if (options_.blinding) {
+    program_constant(kScratch, static_cast<uint32_t>(offset));
+    a_.lea(x86::esi, x86::ptr(native(i.src), kScratch));
+  } else {
     a_.lea(x86::esi, x86::ptr(native(i.src), offset));
-  else
-    a_.mov(x86::esi, offset);
+  }
   a_.mov(x86::rdi, kCpu);
   a_.mov(x86::edx, row.width / 8);
   spill_fuel();

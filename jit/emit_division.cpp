@@ -23,7 +23,7 @@ void Emitter::divide(const Instruction& i, const isa::Row& row) {
   const Gp divisor = part(kQuotient, row.width);
   spill_fuel();
   if (row.source == Source::kImm)
-    move_immediate(kQuotient, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
+    program_constant(kQuotient, row.width == 32 ? static_cast<uint32_t>(i.imm) : i.imm);
   else
     a_.mov(divisor, part(native(i.src), row.width));
   const bool keep_rax = dst.id() != x86::rax.id() && (i.live_after & vm::register_set(0)) != 0;
@@ -107,7 +107,7 @@ void Emitter::divide_by_magic(const Instruction& i, const vm::FusedRow& row) {
   if (op == AluOp::kDiv || op == AluOp::kSdiv) {
     a_.mov(dst, quotient);
   } else {
-    a_.imul(quotient, quotient, imm(i.off));
+    multiply_by_constant(quotient, quotient, i.off);
     if (i.dst != i.src) a_.mov(dst, part(src, row.width));
     a_.sub(dst, quotient);
   }
@@ -157,16 +157,16 @@ void Emitter::quotient_signed(const Gp& src, unsigned width, const vm::Magic& ma
 // By a number of 32 bits.
 void Emitter::multiply_quotient(uint64_t multiplier) {
   if (multiplier <= 0x7fffffff) {
-    a_.imul(kQuotient, kQuotient, imm(multiplier));
+    multiply_by_constant(kQuotient, kQuotient, static_cast<int32_t>(multiplier));
     return;
   }
-  a_.mov(kScratch.r32(), imm(multiplier));
+  program_constant(kScratch, multiplier);
   a_.imul(kQuotient, kScratch);
 }
 
 // The high half of src times the multiplier goes to kQuotient.
 void Emitter::high_product(const Gp& src, unsigned width, uint64_t multiplier) {
-  move_immediate(kQuotient, multiplier);
+  program_constant(kQuotient, multiplier);
   if (options_.bmi2) {
     a_.mov(kAddress, x86::rdx);
     a_.mov(part(x86::rdx, width), part(src, width));
@@ -182,7 +182,7 @@ void Emitter::high_product(const Gp& src, unsigned width, uint64_t multiplier) {
 }
 
 void Emitter::high_product_signed(const Gp& src, uint64_t multiplier) {
-  move_immediate(kQuotient, multiplier);
+  program_constant(kQuotient, multiplier);
   a_.mov(kAddress, x86::rax);
   a_.mov(kScratch, x86::rdx);
   a_.mov(x86::rax, src);

@@ -54,14 +54,14 @@ void Emitter::three_operands(const Instruction& i, const FusedRow& row) {
   const Gp src = part(native(i.src), row.width);
   if (row.source == Source::kImm) {
     if (op == AluOp::kMul) {
-      multiply_by(dst, src, static_cast<int32_t>(static_cast<uint32_t>(i.imm)));
+      multiply_by(dst, src, immediate(i));
       return;
     }
     a_.mov(dst, src);
     Instruction in_place = i;
     in_place.src = i.dst;
     if (shifts(op)) return shift_by_immediate(op, in_place, row.width);
-    a_.emit(binary_instruction(op), dst, immediate(i));
+    a_.emit(binary_instruction(op), dst, constant(immediate(i), row.width, kScratch));
     return;
   }
   const Gp operand = part(native(i.index), row.width);
@@ -76,6 +76,13 @@ void Emitter::three_operands(const Instruction& i, const FusedRow& row) {
 
 void Emitter::address(const Instruction& i, unsigned width) {
   const Gp dst = part(native(i.dst), width);
+  if (options_.blinding && i.off != 0) {
+    Instruction without = i;
+    without.off = 0;
+    if (i.dst != i.src || i.index != kZeroRegister) a_.lea(dst, memory(i.src, without, 0));
+    a_.emit(x86::Inst::kIdAdd, dst, constant(i.off, width, kScratch));
+    return;
+  }
   // An addition is shorter than a lea, and faster on some machines.
   if (i.dst == i.src && i.index == kZeroRegister) {
     a_.add(dst, imm(i.off));
@@ -133,7 +140,8 @@ void Emitter::store_swapped(const Instruction& i, unsigned width) {
 void Emitter::select(const Instruction& i, const FusedRow& row, isa::Condition condition, bool negated) {
   Gp value = kScratch;
   if (i.scale == kZeroRegister)
-    move_immediate(kScratch, static_cast<uint64_t>(static_cast<int64_t>(i.off)));  // before the flags are set
+    program_constant(kScratch,
+                     static_cast<uint64_t>(static_cast<int64_t>(i.off)));  // before the flags are set
   else
     value = native(i.scale);
   Instruction comparison = i;

@@ -53,13 +53,17 @@ void Emitter::compare(const Instruction& i, Condition condition, unsigned width,
   else if (i.imm == 0)
     a_.test(dst, dst);  // leaves the flags that a comparison with 0 leaves
   else
-    a_.cmp(dst, immediate(i));
+    a_.emit(x86::Inst::kIdCmp, dst, constant(immediate(i), width, kAddress));
 }
 
 // A mask without its sign bit looks at as few bits as it has: the code is shorter and sets the zero flag
 // alike.
 void Emitter::test_mask(const Instruction& i, unsigned width) {
   const Gp dst = native(i.dst);
+  if (options_.blinding) {
+    a_.emit(x86::Inst::kIdTest, part(dst, width), constant(immediate(i), width, kAddress));
+    return;
+  }
   const auto mask = static_cast<uint32_t>(i.imm);
   if (mask <= 0x7f)
     a_.test(dst.r8(), imm(mask));

@@ -43,11 +43,11 @@ void Emitter::load_holder(const vm::KnownCall& known, const Label& go_on) {
       return;
     }
     count_tail_call(go_on);
-    move_immediate(kScratch, slots + *known.index * sizeof(uintptr_t));
+    program_constant(kScratch, slots + *known.index * sizeof(uintptr_t));
     a_.mov(kScratch, x86::qword_ptr(kScratch));
   } else {
     a_.mov(kAddress.r32(), native(3).r32());
-    a_.cmp(kAddress.r32(), imm(static_cast<int32_t>(entries)));
+    a_.emit(x86::Inst::kIdCmp, kAddress.r32(), constant(static_cast<int32_t>(entries), 32, kScratch));
     a_.jae(go_on);
     count_tail_call(go_on);
     move_immediate(kScratch, slots);
@@ -111,7 +111,7 @@ void Emitter::enter_target() {
       if (n != 1) a_.xor_(native(n).r32(), native(n).r32());
   }
   if (frame_bytes_ != 0) a_.add(x86::rsp, frame_bytes_);
-  a_.jmp(kAddress);
+  branches_.jump(kAddress);
 }
 
 // Another program has other maps.
@@ -125,7 +125,7 @@ void Emitter::note_value(const maps::Map& map) {
   if (!checked()) return;
   const auto note = [&](size_t region) {
     a_.mov(run_state(region + offsetof(Region, begin)), x86::rax);
-    a_.mov(run_state(region + offsetof(Region, size)), imm(map.spec().value_size));
+    store_constant(run_state(region + offsetof(Region, size)), map.spec().value_size);
   };
   note(offsetof(RunState, last_read));
   if (map.spec().program_may_write()) note(offsetof(RunState, last_write));
@@ -173,18 +173,23 @@ void Emitter::check_key(const Instruction& i, uint32_t size, const Label& done) 
 
 // As the kernel's array_map_gen_lookup() does it.
 void Emitter::array_lookup(const maps::Map& map, const maps::ArrayLayout& layout, const Label& done) {
+  // The map's register is free from here on.
+  const auto multiply = [this](const Gp& index, size_t stride) {
+    a_.emit(x86::Inst::kIdImul, index, constant(static_cast<int32_t>(stride), 64, native(1)));
+  };
   a_.mov(kScratch.r32(), x86::dword_ptr(native(2)));
   a_.xor_(x86::eax, x86::eax);
-  a_.cmp(kScratch.r32(), imm(static_cast<int32_t>(map.spec().max_entries)));
+  const auto entries = static_cast<int32_t>(map.spec().max_entries);
+  a_.emit(x86::Inst::kIdCmp, kScratch.r32(), constant(entries, 32, kAddress));
   a_.jae(done);
   move_immediate(x86::rax, reinterpret_cast<uintptr_t>(layout.elements));
   if (layout.cpu_stride != 0) {
     a_.mov(kAddress.r32(), x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
-    a_.imul(kAddress, kAddress, imm(layout.cpu_stride));
+    multiply(kAddress, layout.cpu_stride);
     a_.add(x86::rax, kAddress);
   }
   if (!std::has_single_bit(layout.element_size)) {
-    a_.imul(kScratch, kScratch, imm(layout.element_size));
+    multiply(kScratch, layout.element_size);
     a_.add(x86::rax, kScratch);
   } else if (const auto shift = static_cast<unsigned>(std::countr_zero(layout.element_size)); shift <= 3) {
     a_.lea(x86::rax, x86::ptr(x86::rax, kScratch, shift));

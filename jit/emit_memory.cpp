@@ -68,7 +68,7 @@ void Emitter::store(const Instruction& i, const isa::Row& row) {
 void Emitter::store_to(const Mem& to, const Instruction& i, Source source) {
   const unsigned width = to.size() * 8;
   if (source == Source::kImm)
-    a_.mov(to, imm(truncated(i.imm, width)));
+    store_constant(to, truncated(i.imm, width));
   else
     a_.mov(to, part(native(i.src), width));
 }

@@ -22,6 +22,9 @@ namespace {
 static_assert(vm::kMaxLoops <= std::numeric_limits<int32_t>::max());
 static_assert(std::is_standard_layout_v<RunState>);
 
+// What blinding adds to it.
+constexpr uint32_t kBlinding = 48;
+
 // The most that an instruction's code may be, for jumps over it. Not tight: what is near is near by far.
 uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
   static constexpr uint32_t kFar = 1000;
@@ -65,9 +68,11 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
       operations_(optimized_.instructions),
       code_(code),
       a_(&code),
+      branches_(a_, options.retpolines),
+      random_(options.seed),
       analysis_(analyse(program, mode)),
       labels_(operations_.size()),
-      checks_(program, a_),
+      checks_(program, a_, branches_),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
@@ -78,7 +83,7 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
     const Instruction& i = operations_[n];
     if (analysis_.is_loop_head(n)) bound += options.loop_alignment;
     size_bounds_.push_back(bound);
-    bound += size_bound(i, checked());
+    bound += size_bound(i, checked()) + (options.blinding ? kBlinding : 0);
   }
 }
 
@@ -89,12 +94,14 @@ void Emitter::emit() {
   if (checks_.any()) checks_.out_of_line(unwinding());
   entry();
   unwind();
+  branches_.thunks();
 }
 
 CodeLayout Emitter::layout() const {
   const auto offset = [this](const Label& label) { return static_cast<uint32_t>(code_.labelOffset(label)); };
   CodeLayout layout;
   layout.entry = offset(entry_);
+  layout.end_of_functions = end_of_functions_;
   for (const Label& label : functions_) layout.functions.push_back(offset(label));
   layout.instructions = instruction_offsets();
   return layout;
@@ -175,7 +182,7 @@ void Emitter::instruction(const Instruction& i) {
     case isa::Class::kOrdered:
       return ordered(i, row);
     case isa::Class::kLdImm:
-      return move_immediate(native(i.dst), i.imm);
+      return program_constant(native(i.dst), i.imm);
     case isa::Class::kPacket:
       return packet_load(i, row);
     case isa::Class::kControl:
@@ -310,7 +317,7 @@ asmjit::Label Emitter::fault(vm::FaultKind kind, uint32_t slot, unsigned size) {
   return fault_stubs_.emplace_back(a_.newLabel(), kind, slot, size).label;
 }
 
-void Emitter::call(const void* function) { a_.call(imm(reinterpret_cast<uintptr_t>(function))); }
+void Emitter::call(const void* function) { branches_.call(function); }
 
 void Emitter::move_immediate(const Gp& dst, uint64_t value) {
   const auto as_signed = static_cast<int64_t>(value);

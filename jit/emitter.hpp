@@ -11,11 +11,13 @@
 
 #include "jit/access_checks.hpp"
 #include "jit/analysis.hpp"
+#include "jit/indirect_branches.hpp"
 #include "jit/native_program.hpp"
 #include "jit/registers.hpp"
 #include "vm/division.hpp"
 #include "vm/lowering.hpp"
 #include "vm/program.hpp"
+#include "vm/random.hpp"
 
 namespace skep::jit {
 
@@ -66,6 +68,12 @@ class Emitter {
   void spill_fuel();
   void reload_fuel();
   void take_fuel(const asmjit::Operand& amount, uint32_t slot);
+
+  // emit_constant.cpp
+  void program_constant(const Gp& dst, uint64_t value);
+  asmjit::Operand constant(int32_t value, unsigned width, const Gp& temporary);
+  void store_constant(const Mem& to, int64_t value);
+  void multiply_by_constant(const Gp& dst, const Gp& src, int32_t factor);
 
   // emit_arithmetic.cpp
   void arithmetic(const Instruction& i, const isa::Row& row);
@@ -158,6 +166,8 @@ class Emitter {
   std::span<const Instruction> operations_;
   asmjit::CodeHolder& code_;
   asmjit::x86::Assembler a_;
+  IndirectBranches branches_;
+  vm::Random random_;  // for blinding
   Analysis analysis_;
 
   std::vector<Label> functions_;
@@ -182,8 +192,8 @@ class Emitter {
   bool returns_zero_ = false;
 };
 
-// The immediate as the machine takes it: sign-extended from 32 bits, in every width.
-asmjit::Imm immediate(const vm::LoweredInstruction& i);
+// The immediate's 32 bits, which the machine sign-extends in every width.
+int32_t immediate(const vm::LoweredInstruction& i);
 // Of add, sub, or, and, xor.
 asmjit::x86::Inst::Id binary_instruction(isa::AluOp op);
 asmjit::x86::CondCode condition_code(isa::Condition condition);

@@ -5,19 +5,29 @@
 #include <array>
 #include <mutex>
 #include <optional>
+#include <random>
 
 #include "jit/assembly.hpp"
 #include "jit/native_program.hpp"
+#include "vm/random.hpp"
 
 namespace skep::jit {
 namespace {
 
 class Jit final : public vm::Engine {
  public:
-  Jit(const Translating& options, CodePool::Storage storage) : options_(options), pool_(storage) {}
+  Jit(const JitOptions& options, const Translating& translating)
+      : translating_(translating),
+        pool_(options.use_memory_file ? CodePool::Storage::kShared : CodePool::Storage::kPrivate) {
+    if (options.seed) seeds_.emplace(*options.seed);
+    if (options.perf_map) perf_map_.emplace(options.warn);
+  }
 
   std::unique_ptr<vm::Executable> prepare(const vm::Program& program, vm::Mode mode) const override {
-    return translate(program, mode, options_, pool_, trampoline(mode));
+    Translating translating = translating_;
+    if (translating.blinding) translating.seed = next_seed();
+    if (perf_map_) translating.perf_map = &*perf_map_;
+    return translate(program, mode, translating, pool_, trampoline(mode));
   }
 
  private:
@@ -32,14 +42,26 @@ class Jit final : public vm::Engine {
     std::call_once(way.made, [&] {
       Assembly assembly;
       asmjit::x86::Assembler assembler(&assembly.code());
-      emit_trampoline(assembler, mode);
+      emit_trampoline(assembler, mode, translating_.retpolines);
       assembly.finish();
       way.code.emplace(assembly.place(pool_));
     });
     return reinterpret_cast<Trampoline>(reinterpret_cast<uintptr_t>(way.code->bytes().data()));
   }
 
-  Translating options_;
+  uint64_t next_seed() const {
+    if (!seeds_) {
+      std::random_device host;
+      return uint64_t{host()} << 32 | host();
+    }
+    const std::scoped_lock lock(seeds_mutex_);
+    return seeds_->next();
+  }
+
+  Translating translating_;
+  mutable std::mutex seeds_mutex_;
+  mutable std::optional<vm::Random> seeds_;  // none: the host's
+  mutable std::optional<PerfMap> perf_map_;
   mutable CodePool pool_;                 // before what lies in it
   mutable std::array<WayIn, 2> ways_in_;  // by mode
 };
@@ -50,9 +72,11 @@ std::unique_ptr<vm::Engine> make_jit(const JitOptions& options) {
   const auto& host = asmjit::CpuInfo::host().features().x86();
   const Translating translating{.bmi2 = options.use_bmi2 && host.hasBMI2(),
                                 .movbe = options.use_movbe && host.hasMOVBE(),
-                                .loop_alignment = options.loop_alignment};
-  return std::make_unique<Jit>(
-      translating, options.use_memory_file ? CodePool::Storage::kShared : CodePool::Storage::kPrivate);
+                                .loop_alignment = options.loop_alignment,
+                                .blinding = options.blind_constants,
+                                .retpolines = options.retpolines,
+                                .gdb_objects = options.gdb_objects};
+  return std::make_unique<Jit>(options, translating);
 }
 
 }  // namespace skep::jit

@@ -23,7 +23,12 @@ std::unique_ptr<NativeProgram> translate(const vm::Program& program, vm::Mode mo
   assembly.finish();
   CodeLayout layout = emitter.layout();
   layout.text_size = static_cast<uint32_t>(assembly.code().textSection()->bufferSize());
-  return std::make_unique<NativeProgram>(std::move(layout), assembly.place(pool), trampoline);
+  const auto symbols =
+      options.gdb_objects || options.perf_map ? code_symbols(program, layout) : std::vector<CodeSymbol>();
+  auto made = std::make_unique<NativeProgram>(std::move(layout), assembly.place(pool), trampoline);
+  if (options.perf_map) options.perf_map->add(made->machine_code(), symbols);
+  if (options.gdb_objects) made->show_to_gdb(symbols);
+  return made;
 }
 
 }  // namespace skep::jit

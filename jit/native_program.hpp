@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "jit/code_pool.hpp"
+#include "jit/gdb_object.hpp"
+#include "jit/perf_map.hpp"
 #include "jit/trampoline.hpp"
 #include "vm/cpu.hpp"
 #include "vm/engine.hpp"
@@ -18,12 +21,18 @@ struct Translating {
   bool bmi2 = false;
   bool movbe = false;
   unsigned loop_alignment = 0;  // of loop heads, in bytes; 0: none
+  bool blinding = false;        // of the program's constants
+  bool retpolines = false;
+  bool gdb_objects = false;
+  PerfMap* perf_map = nullptr;  // nullptr: none is written
+  uint64_t seed = 0;            // for blinding
 };
 
 // Offsets into a program's machine code.
 struct CodeLayout {
   uint32_t text_size = 0;  // without the table of far addresses behind it
-  uint32_t entry = 0;      // a vm::EntryFunction
+  uint32_t end_of_functions = 0;
+  uint32_t entry = 0;  // a vm::EntryFunction, behind the functions
   std::vector<uint32_t> functions;
   std::vector<uint32_t> instructions;  // index for index with vm::Program::instructions()
 };
@@ -33,6 +42,9 @@ class NativeProgram final : public vm::Executable {
  public:
   NativeProgram(CodeLayout layout, CodePool::Block code, Trampoline trampoline)
       : layout_(std::move(layout)), code_(std::move(code)), trampoline_(trampoline) {}
+
+  // Tells debuggers of the code, for as long as it lives.
+  void show_to_gdb(std::span<const CodeSymbol> symbols) { gdb_object_.emplace(machine_code(), symbols); }
 
   uint64_t call(vm::Cpu& cpu, const vm::Subprogram& function, const vm::Arguments& arguments) const override;
   vm::EntryFunction entry() const override;
@@ -47,6 +59,7 @@ class NativeProgram final : public vm::Executable {
   CodeLayout layout_;
   CodePool::Block code_;
   Trampoline trampoline_;
+  std::optional<GdbObject> gdb_object_;
 };
 
 std::unique_ptr<NativeProgram> translate(const vm::Program& program, vm::Mode mode,

@@ -9,7 +9,8 @@ namespace skep::jit {
 using vm::RunState;
 namespace x86 = asmjit::x86;
 
-void emit_trampoline(x86::Assembler& a, vm::Mode mode) {
+void emit_trampoline(x86::Assembler& a, vm::Mode mode, bool retpolines) {
+  IndirectBranches branches(a, retpolines);
   const x86::Mem fuel = run_state(offsetof(RunState, fuel));
   for (const Gp& reg : kPreserved) a.push(reg);
   a.mov(kCpu, x86::rdi);
@@ -23,11 +24,12 @@ void emit_trampoline(x86::Assembler& a, vm::Mode mode) {
   a.xor_(x86::eax, x86::eax);
   for (unsigned n = 6; n <= 9; ++n) a.xor_(native(n).r32(), native(n).r32());
   if (mode == vm::Mode::kChecked) a.mov(kFuel, fuel);
-  a.call(kAddress);
+  branches.call(kAddress);
   if (mode == vm::Mode::kChecked) a.mov(fuel, kFuel);
   a.pop(run_state(offsetof(RunState, native_stack)));
   for (size_t n = std::size(kPreserved); n-- > 0;) a.pop(kPreserved[n]);
   a.ret();
+  branches.thunks();
 }
 
 void note_way_out(x86::Assembler& a) {

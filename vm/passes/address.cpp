@@ -16,6 +16,12 @@ struct Sum {
   int64_t off = 0;
 };
 
+// A displacement keeps to what an instruction can say of its own. Larger numbers stay an operation's, where
+// the JIT can blind them.
+bool fits_displacement(int64_t value) {
+  return value >= std::numeric_limits<int16_t>::min() && value <= std::numeric_limits<int16_t>::max();
+}
+
 bool fits(int64_t value) {
   return value >= std::numeric_limits<int32_t>::min() && value <= std::numeric_limits<int32_t>::max();
 }
@@ -111,8 +117,8 @@ using SumOf = std::optional<Sum> (*)(const LoweredInstruction&);
 // that n reads besides.
 class Folding {
  public:
-  Folding(Window& window, uint32_t n, Sum sum, uint8_t other, SumOf sum_of_producer)
-      : window_(window), n_(n), sum_(sum), other_(other), sum_of_(sum_of_producer) {}
+  Folding(Window& window, uint32_t n, Sum sum, uint8_t other, SumOf sum_of_producer, bool (*fits)(int64_t))
+      : window_(window), n_(n), sum_(sum), other_(other), sum_of_(sum_of_producer), fits_(fits) {}
 
   bool run() {
     bool folded = false;
@@ -130,7 +136,7 @@ class Folding {
     if (!inner || !window_.holds_since(inner->base, *from) || !window_.holds_since(inner->index, *from))
       return false;
     const auto outer = compose(sum_, *inner);
-    if (!outer) return false;
+    if (!outer || !fits_(outer->off)) return false;
     window_.remove(*from);
     window_.extend(inner->base, *from, n_);
     window_.extend(inner->index, *from, n_);
@@ -143,6 +149,7 @@ class Folding {
   Sum sum_;
   uint8_t other_;
   SumOf sum_of_;
+  bool (*fits_)(int64_t);  // of the offset
 };
 
 void put(LoweredInstruction& i, uint8_t LoweredInstruction::* base, const Sum& sum) {
@@ -197,7 +204,7 @@ bool combine_sum(Window& window, uint32_t n) {
   const auto sum = wide ? wide : low_sum_of(i);
   const bool shift = sum && sum->base == kZeroRegister && sum->index != kZeroRegister;
   if (!sum || shift) return false;
-  Folding folding(window, n, *sum, kZeroRegister, wide ? sum_of : low_sum_of);
+  Folding folding(window, n, *sum, kZeroRegister, wide ? sum_of : low_sum_of, fits);
   if (!folding.run()) return false;
   put(i, &LoweredInstruction::src, folding.sum());
   const bool copy = i.index == kZeroRegister && i.off == 0;
@@ -215,7 +222,7 @@ bool combine_address(Window& window, uint32_t n) {
   const bool store = is_store(i.op);
   const bool stores_register = store && stored(i.op) == isa::Source::kReg;
   const Sum sum{store ? i.dst : i.src, i.index, i.scale, i.off};
-  Folding folding(window, n, sum, stores_register ? i.src : kZeroRegister, sum_of);
+  Folding folding(window, n, sum, stores_register ? i.src : kZeroRegister, sum_of, fits_displacement);
   if (!folding.run()) return false;
   put(i, store ? &LoweredInstruction::dst : &LoweredInstruction::src, folding.sum());
   if (i.index != kZeroRegister) i.op = *with_index;
