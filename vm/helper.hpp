@@ -40,8 +40,8 @@ enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull };
 // Helpers that the engines carry out themselves.
 enum class Special : uint8_t { kNone, kTailCall };
 
-// Helpers that generated code may carry out itself where it knows their arguments. What it does then is what
-// the row's function does.
+// Helpers that the engines may carry out themselves where their arguments are known. What they do then is
+// what the row's function does.
 enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
 
 // Program types a helper is offered to.

@@ -58,8 +58,8 @@ struct LoweredInstruction {
 };
 static_assert(sizeof(LoweredInstruction) == 32);
 
-// A helper call whose arguments are known so far that generated code can carry it out itself: tail calls, and
-// the helpers whose row names an intrinsic.
+// A helper call whose arguments are known so far that the engines can carry it out themselves: tail calls,
+// and the helpers whose row names an intrinsic.
 struct KnownCall {
   maps::Map* map = nullptr;              // tail calls: a program array; lookups
   std::optional<uint32_t> index;         // tail calls: into the array, where that is known

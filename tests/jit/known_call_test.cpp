@@ -11,7 +11,7 @@
 #include "maps/epoch.hpp"
 #include "vm/pass.hpp"
 
-// Helpers that generated code carries out in place (vm::KnownCall): on the interpreter they are calls.
+// Helpers that the engines carry out in place (vm::KnownCall), and the same helpers called.
 namespace skep::jit {
 namespace {
 
@@ -257,6 +257,16 @@ TEST_F(Loops, FramesOfCallbacks) {
   const Outcome deep = expect_fault(loop("2", "f") + "exit\nf:\nmay_goto +0\n" + loop("2", "f") + "exit",
                                     FaultKind::kCallDepth, EnginePair::kFuel, 2);
   EXPECT_EQ(deep.slot, 8u);
+}
+
+TEST_F(Loops, TheCallbacksFrameIsGoneAfterwards) {
+  const std::string callback = "f:\n*(u64 *)(r10 + -8) = 50\nr0 = *(u64 *)(r10 + -8)\nr0 -= 50\nexit";
+  const std::string call = "r6 = r10\nr6 += 504\n" + loop("4", "f");
+  const Outcome read = expect_fault(call + "r0 = *(u64 *)(r6 + 0)\nexit\n" + callback, FaultKind::kMemory);
+  EXPECT_FALSE(read.write);
+  EXPECT_EQ(read.size, 8u);
+  const Outcome written = expect_fault(call + "*(u64 *)(r6 + 0) = 1\nexit\n" + callback, FaultKind::kMemory);
+  EXPECT_TRUE(written.write);
 }
 
 TEST_F(Loops, CostFuel) {

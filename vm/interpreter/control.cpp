@@ -74,7 +74,7 @@ const Step* tail_call(const Step* step, Activation& a, Cpu& cpu) {
     if constexpr (mode == Mode::kChecked) a.clear_arguments();
     return go_on(step + 1, a, cpu);
   }
-  begin_target<mode>(a);
+  begin_target<mode>(a, cpu);
   return go_on(first_step<mode>(*target), a, cpu);
 }
 template const Step* tail_call<Mode::kVerified>(const Step* step, Activation& a, Cpu& cpu);

@@ -28,11 +28,12 @@ bool call_checked(const CallSite& site, HelperFunction helper, Activation& a, Cp
 
 // Another program goes on in the place of the running function. It gets the context alone.
 template <Mode mode>
-[[gnu::always_inline]] inline void begin_target(Activation& a) {
+[[gnu::always_inline]] inline void begin_target(Activation& a, const Cpu& cpu) {
   a.frame->loops_left = kMaxLoops;
   if constexpr (mode == Mode::kChecked) {
     const uint64_t context = a.r[1];
-    a.forget_windows();
+    // What every program may touch, wherever the one before went.
+    a.open_windows(cpu.packet);
     a.r[0] = 0;
     a.clear_arguments();
     a.clear_saved();

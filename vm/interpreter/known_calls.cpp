@@ -155,7 +155,7 @@ const Step* known_tail_call(const Step* step, Activation& a, Cpu& cpu) {
     return out_of_fuel(step, a, cpu);
   cpu.enter(*found.program);
   cpu.expect_whole_stack_written();
-  begin_target<mode>(a);
+  begin_target<mode>(a, cpu);
   const void* first = found.steps[static_cast<size_t>(mode)].load(std::memory_order_acquire);
   if (!first) [[unlikely]]
     return prepare_target<mode>(step, a, cpu);
