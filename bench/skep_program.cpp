@@ -19,8 +19,12 @@ T checked(Result<T> result) {
   return std::move(*result);
 }
 
-Loaded load_into_machine(const std::string& path, const std::string& name, const Execution& execution) {
-  Machine machine = checked(Machine::create({.cpus = 1, .engine = execution.engine, .mode = execution.mode}));
+MachineOptions options_of(const Execution& execution) {
+  return {.cpus = 1, .engine = execution.engine, .mode = execution.mode};
+}
+
+Loaded load_into_machine(const std::string& path, const std::string& name, const MachineOptions& options) {
+  Machine machine = checked(Machine::create(options));
   const Object object =
       checked(machine.open(path, {.type = {}, .program = name, .kernel_btf = {}, .name = {}}));
   if (auto done = object.load(); !done) throw std::runtime_error(done.error().message);
@@ -36,11 +40,19 @@ long command(const Machine& machine, int number, bpf_attr& attributes) {
 }  // namespace
 
 Runner load(const std::string& object, const std::string& program, const Execution& execution) {
-  return checked(load_into_machine(object, program, execution).program.runner(0));
+  return load(object, program, options_of(execution));
+}
+
+Runner load(const std::string& object, const std::string& program, const MachineOptions& options) {
+  return checked(load_program(object, program, options).runner(0));
+}
+
+Program load_program(const std::string& object, const std::string& program, const MachineOptions& options) {
+  return load_into_machine(object, program, options).program;
 }
 
 std::vector<isa::Encoded> instructions_of(const std::string& object, const std::string& program) {
-  const Loaded loaded = load_into_machine(object, program, kExecutions[0]);
+  const Loaded loaded = load_into_machine(object, program, options_of(kExecutions[0]));
   bpf_attr next{};
   command(loaded.machine, BPF_PROG_GET_NEXT_ID, next);
   bpf_attr open{};

@@ -28,6 +28,8 @@ inline constexpr Execution kExecutions[] = {
 // Loads one program of an object into a machine of its own, to be run on its only CPU. Throws
 // std::runtime_error: a benchmark can do nothing about it.
 Runner load(const std::string& object, const std::string& program, const Execution& execution);
+Runner load(const std::string& object, const std::string& program, const MachineOptions& options);
+Program load_program(const std::string& object, const std::string& program, const MachineOptions& options);
 
 // Runs it once over the memory and returns its r0. Throws for a fault.
 inline uint64_t run(Runner& runner, std::span<std::byte> memory) {

@@ -26,13 +26,14 @@ using vm::PassSet;
 
 struct Header {
   uint8_t kind;        // 0 modulo 8: bytecode
-  uint8_t jit;         // bits: without BMI2, without MOVBE, aligned loops
+  uint8_t jit;         // bits: without BMI2, without MOVBE, aligned loops, constants blinded, retpolines
   uint8_t fuel;        // few units, or enough
   uint8_t memory;      // what the memory is filled with
   uint32_t pass_bits;  // of the passes that are on in one of the runs
 };
 static_assert(sizeof(Header) == 8);
 
+constexpr size_t kJitOptions = 32;  // all of Header::jit's
 constexpr int32_t kMix = 1000;
 constexpr int32_t kCallTwice = 1001;
 constexpr uint32_t kMemorySize = 64;
@@ -86,7 +87,10 @@ class Subject {
       : machine_(helpers(),
                  {.use_bmi2 = (options & 1) == 0,
                   .use_movbe = (options & 2) == 0,
-                  .loop_alignment = (options & 4) == 0 ? 0U : 16U},
+                  .loop_alignment = (options & 4) == 0 ? 0U : 16U,
+                  .blind_constants = (options & 8) != 0,
+                  .retpolines = (options & 16) != 0,
+                  .seed = options},
                  1) {
     const auto add = [this](uint32_t type, uint32_t value_size) {
       return machine_.add_map(
@@ -128,7 +132,7 @@ class Subject {
 
 // libFuzzer's entry point has no argument to keep them in.
 Subject& subject(unsigned options) {
-  static std::array<std::unique_ptr<Subject>, 8> subjects;
+  static std::array<std::unique_ptr<Subject>, kJitOptions> subjects;
   if (!subjects[options]) subjects[options] = std::make_unique<Subject>(options);
   return *subjects[options];
 }
@@ -204,7 +208,7 @@ void run_input(std::span<const uint8_t> input) {
   if (input.size() < sizeof header) return;
   std::memcpy(&header, input.data(), sizeof header);
   input = input.subspan(sizeof header);
-  Subject& machine = subject(header.jit % 8);
+  Subject& machine = subject(header.jit % kJitOptions);
   machine.machine().set_memory(memory(header.memory));
   if (header.kind % 8 == 0) {
     Comparison(machine, bytecode(input), header).run(Mode::kChecked);

@@ -28,7 +28,17 @@ vm::MachineOptions internal_options(const MachineOptions& options) {
           .seed = options.seed,
           .engine = options.engine == Engine::kJit ? vm::EngineKind::kJit : vm::EngineKind::kInterpreter,
           .mode = options.mode == Mode::kChecked ? vm::Mode::kChecked : vm::Mode::kVerified,
-          .fuel = options.fuel};
+          .fuel = options.fuel,
+          .guard_pages = options.harden.guard_pages};
+}
+
+jit::JitOptions jit_options(const MachineOptions& options) {
+  return {.blind_constants = options.harden.blinding,
+          .retpolines = options.harden.retpolines,
+          .perf_map = options.perf_map,
+          .gdb_objects = options.gdb_jit,
+          .seed = options.seed,
+          .warn = [](const std::string& message) { fmt::print(stderr, "skep: {}\n", message); }};
 }
 
 Result<vm::PassSet> passes_of(const MachineOptions& options) {
@@ -63,8 +73,8 @@ Result<Machine> Machine::create(const MachineOptions& options) try {
   if (!passes) return std::unexpected(passes.error());
   vm::MachineOptions internal = internal_options(options);
   internal.passes = *passes;
-  auto machine =
-      vm::Machine::create(internal, helpers::builtin_helpers(), vm::make_interpreter(), jit::make_jit());
+  auto machine = vm::Machine::create(internal, helpers::builtin_helpers(), vm::make_interpreter(),
+                                     jit::make_jit(jit_options(options)));
   if (!machine) return std::unexpected(machine.error());
   return Machine(std::move(*machine));
 } catch (const std::bad_alloc&) {

@@ -305,6 +305,7 @@ void add_engine_options(CLI::App& command, BenchArguments& a) {
   command.add_option("--cpus", a.machine.cpus, "simulated CPUs; the program runs on CPU 0")
       ->capture_default_str();
   command.add_option("--seed", a.machine.seed, "fix clock, random numbers and hash seeds");
+  add_jit_options(command, a.machine);
 }
 
 void add_options(CLI::App& command, BenchArguments& a) {

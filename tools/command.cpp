@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <map>
 
 namespace skep::tools {
 
@@ -22,6 +23,25 @@ void ObjectArguments::add_to(CLI::App& command, bool with_program) {
 
 ObjectOptions ObjectArguments::options() const {
   return {.type = type, .program = program, .kernel_btf = kernel_btf, .name = {}};
+}
+
+void add_jit_options(CLI::App& command, MachineOptions& machine) {
+  static const std::map<std::string, bool Hardening::*> kHardenings{{"blinding", &Hardening::blinding},
+                                                                    {"retpolines", &Hardening::retpolines},
+                                                                    {"guard-pages", &Hardening::guard_pages}};
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--harden",
+          [&machine](const std::vector<std::string>& names) {
+            for (const std::string& name : names) machine.harden.*kHardenings.at(name) = true;
+          },
+          "which of blinding, retpolines and guard-pages, separated by commas: constants of the program "
+          "are not in the JIT's code as they are; the JIT's indirect jumps are not predicted; pages without "
+          "access lie around each CPU's stack")
+      ->delimiter(',')
+      ->check(CLI::IsMember(kHardenings));
+  command.add_flag("--perf-map", machine.perf_map, "name the JIT's code for perf, in /tmp/perf-PID.map");
+  command.add_flag("--gdb-jit", machine.gdb_jit, "name the JIT's code for GDB");
 }
 
 Result<std::string> choose_program(const Object& object, const ObjectArguments& arguments) {

@@ -34,6 +34,9 @@ struct ObjectArguments {
   ObjectOptions options() const;
 };
 
+// --harden, --perf-map and --gdb-jit, for subcommands that run programs.
+void add_jit_options(CLI::App& command, MachineOptions& machine);
+
 // The program to work on: the one named, or the only one. The error lists the choices.
 Result<std::string> choose_program(const Object& object, const ObjectArguments& arguments);
 

@@ -281,6 +281,7 @@ void add_options(CLI::App& command, RunArguments& a) {
                   "leave an optimisation out, to find the one a wrong result comes from; may be repeated")
       ->check(CLI::IsMember(pass_names()))
       ->allow_extra_args(false);
+  add_jit_options(command, a.machine);
   command.add_flag("--keep-going", a.keep_going, "go on with the next packet after a fault");
   command.add_flag("--json", a.json, "print one JSON object, maps included");
 }

@@ -7,13 +7,13 @@
 
 namespace skep::vm {
 
-Cpu::Cpu(Machine& machine, unsigned id)
+Cpu::Cpu(Machine& machine, unsigned id, bool guard_pages)
     : machine_(machine),
       id_(id),
       random_(machine.next_random()),
-      stack_(new std::byte[kMaxFrames * kFrameSize]{}) {
+      stack_(kMaxFrames * kFrameSize, guard_pages) {
   run().cpu = id;
-  stack_begin = reinterpret_cast<uintptr_t>(stack_.get());
+  stack_begin = reinterpret_cast<uintptr_t>(stack_.data());
   run().stack_end = run().stack_begin + kMaxFrames * kFrameSize;
   run().frame_top = run().stack_begin + kFrameSize;
 }
@@ -31,7 +31,7 @@ void Cpu::prepare_runs(EngineKind engine, Mode mode) {
 }
 
 void Cpu::zero_stack() {
-  std::memset(stack_.get(), 0, run().stack_written);
+  std::memset(stack_.data(), 0, run().stack_written);
   run().stack_written = 0;
 }
 

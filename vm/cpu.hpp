@@ -13,6 +13,7 @@
 #include "vm/engine.hpp"
 #include "vm/fault.hpp"
 #include "vm/random.hpp"
+#include "vm/stack_memory.hpp"
 
 namespace skep::vm {
 
@@ -56,7 +57,7 @@ struct RunState {
 // preemption were off; CpuLock makes sure of that. Helpers get it as their sixth argument.
 class Cpu : public RunState {
  public:
-  Cpu(Machine& machine, unsigned id);
+  Cpu(Machine& machine, unsigned id, bool guard_pages = false);
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
   ~Cpu();
@@ -138,7 +139,7 @@ class Cpu : public RunState {
   Random random_;
   Fault fault_;
   std::vector<Region> grants_;
-  std::unique_ptr<std::byte[]> stack_;
+  StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::mutex mutex_;
   bool held_ = false;  // by a CpuHold; guarded by mutex_

@@ -39,7 +39,8 @@ Machine::Machine(const MachineOptions& options, std::span<const HelperRow> helpe
       random_(options.seed ? *options.seed : host_random()) {
   if (options.seed) task_ = Task{1, 1, "skep"};
   cpus_.reserve(options.cpus);
-  for (unsigned id = 0; id < options.cpus; ++id) cpus_.push_back(std::make_unique<Cpu>(*this, id));
+  for (unsigned id = 0; id < options.cpus; ++id)
+    cpus_.push_back(std::make_unique<Cpu>(*this, id, options.guard_pages));
 }
 
 Machine::~Machine() = default;

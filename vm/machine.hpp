@@ -30,6 +30,7 @@ struct MachineOptions {
   Mode mode = Mode::kChecked;
   uint64_t fuel = kDefaultFuel;  // per run
   PassSet passes = PassSet::all();
+  bool guard_pages = false;  // around each CPU's stack
 };
 
 // The task that programs believe to run in.

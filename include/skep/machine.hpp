@@ -51,6 +51,24 @@ enum class Engine : uint8_t { kInterpreter, kJit };
 // that the kernel's verifier accepted.
 enum class Mode : uint8_t { kVerified, kChecked };
 
+// What makes it harder to turn a mistake of skep's, or of a verifier's, into control of the process. The
+// JIT's code is never writable and executable, whatever is chosen here. docs/performance.md says what each of
+// them costs.
+struct Hardening {
+  // The JIT never writes a constant that a program chose into its code as it is, but combined with a random
+  // number, as the kernel does with bpf_jit_harden: no program can place machine code of its choice. Costs
+  // two or three short instructions for each constant that is used. The numbers come from MachineOptions'
+  // seed, if it has one, else from the host.
+  bool blinding = false;
+  // The JIT's tail calls, and its calls of C++ functions, never jump where the processor guesses: Spectre's
+  // second variant. Costs some tens of cycles for each of them. Not with shadow stacks (CET).
+  bool retpolines = false;
+  // Each CPU's BPF stack has a page without access before and behind it, so that a program which leaves the
+  // stack in verified mode ends the process and does not change other memory. In both engines; costs 8 KiB of
+  // address space for each CPU, and no time.
+  bool guard_pages = false;
+};
+
 struct MachineOptions {
   unsigned cpus = 1;  // simulated CPUs, 1 to 1024, whatever the host has
   // Fixes clock, random numbers, task and hash seeds: equal runs give equal results.
@@ -62,6 +80,13 @@ struct MachineOptions {
   uint64_t fuel = 1'000'000'000;
   // Optimisations to leave out, by name (see pass_names()), to find the one that a wrong result comes from.
   std::vector<std::string> without_passes = {};
+  Hardening harden = {};
+  // Name the JIT's code, function by function, for whoever looks at the process; costs time and memory when
+  // a program is first run, and nothing afterwards. perf_map: appends to /tmp/perf-PID.map, for perf(1); what
+  // makes that impossible is said once on stderr. gdb_jit: registers an object in memory with GDB, which goes
+  // with the program.
+  bool perf_map = false;
+  bool gdb_jit = false;
 };
 
 // Why a run ended early.

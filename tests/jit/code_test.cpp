@@ -76,7 +76,7 @@ TEST(Code, InPagesOfItsOwnGoesWithTheProgram) {
 }
 
 TEST(Code, OffsetsOfInstructions) {
-  EnginePair pair;
+  EnginePair pair({}, JitOptions{});
   // Of the immediate something is made: what nobody reads, or what is known, has no code.
   const auto program = pair.load("r0 = 0\nr2 = 7 ll\nagain:\nr0 += 1\nif r0 < 10 goto again\nr0 ^= r2\nexit",
                                  vm::PassSet::none());

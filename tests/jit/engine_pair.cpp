@@ -1,8 +1,16 @@
 #include "engine_pair.hpp"
 
+#include <cstdlib>
+
 #include "isa/assemble.hpp"
 
 namespace skep::jit {
+
+JitOptions default_jit_options() {
+  const char* name = std::getenv("SKEP_TEST_JIT");
+  const bool hardened = name != nullptr && std::string_view(name) == "hardened";
+  return {.blind_constants = hardened, .retpolines = hardened};
+}
 
 std::shared_ptr<vm::Program> EnginePair::load(std::span<const isa::Instruction> instructions,
                                               vm::PassSet passes) {

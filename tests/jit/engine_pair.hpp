@@ -15,11 +15,15 @@ namespace skep::jit {
 using fuzz::Outcome;
 using fuzz::text_of;
 
+// Those of the JIT under test: its defaults or, where SKEP_TEST_JIT is "hardened", with constants blinded and
+// retpolines.
+JitOptions default_jit_options();
+
 // A machine for raw programs that fails the test where something is refused or its engines differ.
 class EnginePair : public fuzz::RawMachine {
  public:
-  explicit EnginePair(std::vector<vm::HelperRow> helpers = {}, const JitOptions& options = {},
-                      unsigned cpu = 0)
+  explicit EnginePair(std::vector<vm::HelperRow> helpers = {},
+                      const JitOptions& options = default_jit_options(), unsigned cpu = 0)
       : RawMachine(helpers, options, cpu) {}
 
   std::shared_ptr<vm::Program> load(std::span<const isa::Instruction> instructions,

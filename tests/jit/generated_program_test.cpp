@@ -67,7 +67,7 @@ std::map<FaultKind, unsigned> compare(uint64_t first, uint64_t count, const JitO
 }
 
 TEST(RandomPrograms, EnginesAgree) {
-  auto ends = compare(1, 4000, {}, {});
+  auto ends = compare(1, 4000, default_jit_options(), {});
   EXPECT_GT(ends[FaultKind::kNone], 1000u);
   EXPECT_GT(ends[FaultKind::kMemory], 100u);
   EXPECT_GT(ends[FaultKind::kMisaligned], 20u);
@@ -75,10 +75,14 @@ TEST(RandomPrograms, EnginesAgree) {
   EXPECT_GT(ends[FaultKind::kCallDepth], 5u);
 }
 
-TEST(RandomPrograms, EnginesAgreeOnShortOnes) { compare(100'000, 3000, {}, {.length = 6, .functions = 1}); }
+TEST(RandomPrograms, EnginesAgreeOnShortOnes) {
+  compare(100'000, 3000, default_jit_options(), {.length = 6, .functions = 1});
+}
 
 TEST(RandomPrograms, EnginesAgreeWithoutBmi2) {
-  compare(200'000, 1000, {.use_bmi2 = false}, {.length = 60, .functions = 5, .memory_size = 256});
+  JitOptions jit = default_jit_options();
+  jit.use_bmi2 = false;
+  compare(200'000, 1000, jit, {.length = 60, .functions = 5, .memory_size = 256});
 }
 
 // Verified mode is for programs that do not fault: a checked run tells which those are.
@@ -105,7 +109,7 @@ TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
 // Helpers that are carried out in place, against their functions on the interpreter.
 TEST(RandomPrograms, EnginesAgreeOnKnownCalls) {
   const auto rows = skep::helpers::builtin_helpers();
-  EnginePair pair({rows.begin(), rows.end()}, {}, 1);
+  EnginePair pair({rows.begin(), rows.end()}, default_jit_options(), 1);
   const auto add = [&](uint32_t type, uint32_t value_size) {
     return pair.add_map(
         {.type = type, .key_size = 4, .value_size = value_size, .max_entries = 4, .name = "map"});

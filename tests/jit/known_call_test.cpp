@@ -60,7 +60,7 @@ class KnownCalls : public testing::Test {
     return out;
   }
 
-  EnginePair pair_{helpers(), {}, kCpu};
+  EnginePair pair_{helpers(), default_jit_options(), kCpu};
 };
 
 TEST_F(KnownCalls, TheProcessorsNumber) {
