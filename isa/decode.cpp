@@ -8,28 +8,6 @@
 namespace skep::isa {
 namespace {
 
-// Rows of one opcode stand together or apart in the table; the index chains them.
-struct OpcodeIndex {
-  static constexpr uint8_t kNone = 0xff;
-  std::array<uint8_t, 256> first;
-  std::array<uint8_t, 256> next;
-
-  OpcodeIndex() {
-    first.fill(kNone);
-    next.fill(kNone);
-    for (size_t i = rows().size(); i-- > 0;) {
-      const uint8_t opcode = rows()[i].opcode;
-      next[i] = first[opcode];
-      first[opcode] = static_cast<uint8_t>(i);
-    }
-  }
-};
-
-const OpcodeIndex& opcode_index() {
-  static const OpcodeIndex index;
-  return index;
-}
-
 int32_t key_of(Key key, const Encoded& e) {
   switch (key) {
     case Key::kOff:
@@ -105,50 +83,21 @@ bool key_is_operand(const Row& r) {
   return (r.key == Key::kOff && f.off) || (r.key == Key::kImm && f.imm) || (r.key == Key::kSrc && f.src);
 }
 
-const Row* find_row(const Encoded& e) {
-  const OpcodeIndex& index = opcode_index();
-  for (uint8_t i = index.first[e.opcode]; i != OpcodeIndex::kNone; i = index.next[i]) {
-    const Row& r = rows()[i];
-    if (key_is_operand(r) || key_of(r.key, e) == r.key_value) return &r;
-  }
-  return nullptr;
+// Fields as a set.
+constexpr unsigned kDstField = 1;
+constexpr unsigned kSrcField = 2;
+constexpr unsigned kOffField = 4;
+constexpr unsigned kImmField = 8;
+
+constexpr unsigned field_set(bool dst, bool src, bool off, bool imm) {
+  return (dst ? kDstField : 0) | (src ? kSrcField : 0) | (off ? kOffField : 0) | (imm ? kImmField : 0);
 }
 
-std::string bytes_of(const Encoded& e) {
-  uint8_t bytes[sizeof e];
-  std::memcpy(bytes, &e, sizeof e);
-  return fmt::format("{:02x}", fmt::join(bytes, " "));
-}
-
-std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_view what, int code = EINVAL) {
-  return std::unexpected(DecodeError{static_cast<uint32_t>(slot),
-                                     fmt::format("insn {} ({}): {}", slot, bytes_of(e), what), code});
-}
-
-// Compilers before clang 19 put the register of a call by register into imm.
-Encoded with_call_register_in_dst(Encoded e, const Row& r) {
-  if (r.form == Form::kCallReg && e.dst == 0 && e.imm > 0 && e.imm <= kMaxRegister) {
-    e.dst = static_cast<uint8_t>(e.imm & 0xf);
-    e.imm = 0;
-  }
-  return e;
-}
-
-const char* unused_field_set(const Row& r, const Encoded& e) {
+// Those that have to be zero.
+unsigned reserved_fields(const Row& r) {
   const Fields f = operands(r.form);
-  if (!f.dst && e.dst != 0) return "dst";
-  if (!f.src && r.key != Key::kSrc && e.src != 0) return "src";
-  if (!f.off && r.key != Key::kOff && e.off != 0) return "off";
-  if (!f.imm && r.key != Key::kImm && e.imm != 0) return "imm";
-  return nullptr;
-}
-
-std::string unknown(const Encoded& e) {
-  if (opcode_index().first[e.opcode] == OpcodeIndex::kNone)
-    return fmt::format("unknown opcode 0x{:02x}", e.opcode);
-  const Row& r = rows()[opcode_index().first[e.opcode]];
-  const char* field = r.key == Key::kOff ? "off" : r.key == Key::kImm ? "imm" : "src";
-  return fmt::format("opcode 0x{:02x} does not take {} {:#x}", e.opcode, field, key_of(r.key, e));
+  return field_set(!f.dst, !f.src && r.key != Key::kSrc, !f.off && r.key != Key::kOff,
+                   !f.imm && r.key != Key::kImm);
 }
 
 // Registers a program may write: all but the frame pointer.
@@ -174,6 +123,80 @@ bool writes_src(const Row& r) {
   return r.cls == Class::kAtomic && fetches(r.atomic()) && r.atomic() != AtomicOp::kCmpxchg;
 }
 
+// What decoding asks of every instruction, by row; and the rows of an opcode, which stand together or apart
+// in the table.
+struct OpcodeIndex {
+  static constexpr uint8_t kNone = 0xff;
+  struct Asked {
+    uint8_t next = kNone;  // row of the same opcode
+    uint8_t reserved = 0;  // fields
+    bool key_is_operand = false;
+    bool writes_dst = false;
+    bool writes_src = false;
+  };
+  std::array<uint8_t, 256> first;
+  std::array<Asked, 256> of_row;
+
+  OpcodeIndex() {
+    first.fill(kNone);
+    for (size_t i = rows().size(); i-- > 0;) {
+      const Row& r = rows()[i];
+      of_row[i] = {first[r.opcode], static_cast<uint8_t>(reserved_fields(r)), isa::key_is_operand(r),
+                   isa::writes_dst(r), isa::writes_src(r)};
+      first[r.opcode] = static_cast<uint8_t>(i);
+    }
+  }
+};
+
+const OpcodeIndex& opcode_index() {
+  static const OpcodeIndex index;
+  return index;
+}
+
+// OpcodeIndex::kNone: there is none.
+uint8_t find_row(const OpcodeIndex& index, const Encoded& e) {
+  uint8_t i = index.first[e.opcode];
+  while (i != OpcodeIndex::kNone && !index.of_row[i].key_is_operand &&
+         key_of(kTable[i].key, e) != kTable[i].key_value)
+    i = index.of_row[i].next;
+  return i;
+}
+
+std::string bytes_of(const Encoded& e) {
+  uint8_t bytes[sizeof e];
+  std::memcpy(bytes, &e, sizeof e);
+  return fmt::format("{:02x}", fmt::join(bytes, " "));
+}
+
+std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_view what, int code = EINVAL) {
+  return std::unexpected(DecodeError{static_cast<uint32_t>(slot),
+                                     fmt::format("insn {} ({}): {}", slot, bytes_of(e), what), code});
+}
+
+// Compilers before clang 19 put the register of a call by register into imm.
+Encoded with_call_register_in_dst(Encoded e) {
+  if (e.dst == 0 && e.imm > 0 && e.imm <= kMaxRegister) {
+    e.dst = static_cast<uint8_t>(e.imm & 0xf);
+    e.imm = 0;
+  }
+  return e;
+}
+
+const char* name_of_field(unsigned fields) {
+  return (fields & kDstField) != 0   ? "dst"
+         : (fields & kSrcField) != 0 ? "src"
+         : (fields & kOffField) != 0 ? "off"
+                                     : "imm";
+}
+
+std::string unknown(const Encoded& e) {
+  if (opcode_index().first[e.opcode] == OpcodeIndex::kNone)
+    return fmt::format("unknown opcode 0x{:02x}", e.opcode);
+  const Row& r = rows()[opcode_index().first[e.opcode]];
+  const char* field = r.key == Key::kOff ? "off" : r.key == Key::kImm ? "imm" : "src";
+  return fmt::format("opcode 0x{:02x} does not take {} {:#x}", e.opcode, field, key_of(r.key, e));
+}
+
 }  // namespace
 
 int64_t Instruction::target_slot() const {
@@ -184,24 +207,29 @@ int64_t Instruction::target_slot() const {
 std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Encoded> program) {
   std::vector<Instruction> out;
   out.reserve(program.size());
+  const OpcodeIndex& index = opcode_index();
   for (size_t slot = 0; slot < program.size(); ++slot) {
     Encoded e = program[slot];
-    const Row* r = find_row(e);
-    if (!r) return refuse(slot, program[slot], unknown(e));
-    e = with_call_register_in_dst(e, *r);
+    const uint8_t found = find_row(index, e);
+    if (found == OpcodeIndex::kNone) return refuse(slot, program[slot], unknown(e));
+    const Row* r = &kTable[found];
+    const OpcodeIndex::Asked& asked = index.of_row[found];
+    if (r->form == Form::kCallReg) e = with_call_register_in_dst(e);
     if (e.dst > kMaxRegister)
       return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.dst}));
     if (r->key != Key::kSrc && e.src > kMaxRegister)
       return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.src}));
-    if (const char* field = unused_field_set(*r, e))
-      return refuse(slot, program[slot], fmt::format("{} uses reserved field {}", r->name, field));
-    if ((writes_dst(*r) && e.dst == kFramePointer) || (writes_src(*r) && e.src == kFramePointer))
+    if (const unsigned unused = field_set(e.dst != 0, e.src != 0, e.off != 0, e.imm != 0) & asked.reserved;
+        unused != 0)
+      return refuse(slot, program[slot],
+                    fmt::format("{} uses reserved field {}", r->name, name_of_field(unused)));
+    if ((asked.writes_dst && e.dst == kFramePointer) || (asked.writes_src && e.src == kFramePointer))
       return refuse(slot, program[slot], "frame pointer is read only", EACCES);
 
     Instruction i{r->op, e.dst, e.src, e.off, static_cast<uint32_t>(slot), e.imm};
     if (r->key == Key::kSrc) i.src = 0;
-    if (r->key == Key::kOff && !key_is_operand(*r)) i.off = 0;
-    if (r->key == Key::kImm && !key_is_operand(*r)) i.imm = 0;
+    if (r->key == Key::kOff && !asked.key_is_operand) i.off = 0;
+    if (r->key == Key::kImm && !asked.key_is_operand) i.imm = 0;
     if (r->cls == Class::kLdImm) {
       if (slot + 1 == program.size())
         return refuse(slot, program[slot], "the second slot of the 64-bit immediate is missing");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <span>
@@ -126,7 +127,9 @@ struct Row {
 };
 
 std::span<const Row> rows();
-const Row& row(Op op);
+// The table itself; rows() says how long it is.
+extern const Row kTable[];
+inline const Row& row(Op op) { return kTable[static_cast<size_t>(op)]; }
 std::string_view group_name(Group group);  // as bpf_conformance spells it: "base32", "divmul64"
 
 // Ten general registers and the read-only frame pointer.

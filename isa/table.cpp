@@ -1,3 +1,5 @@
+#include <iterator>
+
 #include "isa/instruction.hpp"
 
 namespace skep::isa {
@@ -15,7 +17,9 @@ constexpr uint8_t index(E value) {
   return static_cast<uint8_t>(value);
 }
 
-constexpr auto kRows = std::to_array<Row>({
+}  // namespace
+
+constexpr Row kTable[] = {
 #define SKEP_ALU(name, opcode, key, value, operation, width, source, group, cpu) \
   {Op::k##name,                                                                  \
    #name,                                                                        \
@@ -104,19 +108,20 @@ constexpr auto kRows = std::to_array<Row>({
   {Op::k##name,   #name, opcode, Key::k##key,   value,           Class::kControl, \
    Form::k##form, 64,    0,      Source::kNone, Group::k##group, cpu},
 #include "isa/instructions.def"
-});
+};
+
+namespace {
 
 constexpr bool rows_stand_at_their_op() {
-  for (size_t i = 0; i < kRows.size(); ++i)
-    if (index(kRows[i].op) != i) return false;
+  for (size_t i = 0; i < std::size(kTable); ++i)
+    if (index(kTable[i].op) != i) return false;
   return true;
 }
 static_assert(rows_stand_at_their_op());
 
 }  // namespace
 
-std::span<const Row> rows() { return kRows; }
-const Row& row(Op op) { return kRows[index(op)]; }
+std::span<const Row> rows() { return kTable; }
 
 std::string_view group_name(Group group) {
   switch (group) {

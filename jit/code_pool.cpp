@@ -107,10 +107,13 @@ struct CodePool::Chunk {
   }
 
   bool fill(size_t begin, size_t bytes) const {
-    std::array<uint8_t, 4096> traps;
-    traps.fill(kInt3);
-    for (size_t done = 0; done < bytes; done += traps.size())
-      if (!write_all(file, std::span(traps).first(std::min(traps.size(), bytes - done)), begin + done))
+    static constexpr auto kTraps = [] {
+      std::array<uint8_t, 4096> out;
+      out.fill(kInt3);
+      return out;
+    }();
+    for (size_t done = 0; done < bytes; done += kTraps.size())
+      if (!write_all(file, std::span(kTraps).first(std::min(kTraps.size(), bytes - done)), begin + done))
         return false;
     return true;
   }

@@ -14,8 +14,9 @@ inline constexpr unsigned kMaxSweeps = 32;
 // Which operations are jumped to, or begin a function: 1, else 0.
 std::vector<uint8_t> jump_targets(const Code& code);
 
-// Fills in every live_after.
-void find_live_registers(Code& code);
+// Fills in every live_after. Where dead code does not stay, what an operation reads that nobody reads the
+// result of is not live for that: drop_dead_code() has to follow.
+void find_live_registers(Code& code, bool dead_code_stays);
 
 // Takes out the operations whose mark is not 0 and leads jumps to them to what follows. What ends a function
 // has to stay.

@@ -141,6 +141,8 @@ class Lowering {
 
   Result<void> resolve_one(const Instruction& i, LoweredInstruction& l) {
     const Class cls = isa::row(i.op).cls;
+    // Most instructions name nothing.
+    if (cls != Class::kJump && cls != Class::kControl && cls != Class::kLdImm) return {};
     if (is_jump(i)) {
       const auto here = static_cast<uint32_t>(out_.code.size());
       l.target = index_of(i.target_slot());

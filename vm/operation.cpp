@@ -1,6 +1,6 @@
 #include "vm/operation.hpp"
 
-#include <array>
+#include <iterator>
 
 namespace skep::vm {
 namespace {
@@ -15,7 +15,9 @@ using isa::Condition;
 using isa::Sign;
 using isa::Source;
 
-constexpr auto kRows = std::to_array<FusedRow>({
+}  // namespace
+
+constexpr FusedRow kFusedRows[] = {
 #define SKEP_ALU3(name, alu, width, source) \
   {#name, Fused::kAlu3, width, index(AluOp::k##alu), Source::k##source},
 #define SKEP_ADDRESS(name, width) {#name, Fused::kAddress, width, 0, Source::kReg},
@@ -32,14 +34,8 @@ constexpr auto kRows = std::to_array<FusedRow>({
 #define SKEP_SELECT(name, condition, width, source) \
   {#name, Fused::kSelect, width, index(Condition::k##condition), Source::k##source},
 #include "vm/operations.def"
-});
+};
 
-static_assert(kRows.size() == kOperations - kIsaOperations);
-
-constexpr size_t position(Operation op) { return static_cast<size_t>(op) - kIsaOperations; }
-
-}  // namespace
-
-const FusedRow& fused_row(Operation op) { return kRows[position(op)]; }
+static_assert(std::size(kFusedRows) == kOperations - kIsaOperations);
 
 }  // namespace skep::vm

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "isa/instruction.hpp"
@@ -57,7 +58,11 @@ struct FusedRow {
   constexpr bool is_signed() const { return static_cast<isa::Sign>(operation) == isa::Sign::kSigned; }
 };
 
-const FusedRow& fused_row(Operation op);
+// The rows of operations.def, in its order.
+extern const FusedRow kFusedRows[];
+inline const FusedRow& fused_row(Operation op) {
+  return kFusedRows[static_cast<size_t>(op) - kIsaOperations];
+}
 
 // Registers as operations see them: the ISA's, and one that reads as 0.
 inline constexpr uint8_t kZeroRegister = isa::kRegisters;

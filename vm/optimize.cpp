@@ -30,13 +30,11 @@ Code optimize(const Lowered& lowered, PassSet passes, Mode mode) {
   if (passes.has(Pass::kConstantFolding)) fold_constants(code);
   if (passes.has(Pass::kJumps)) straighten_jumps(code);
   if (passes.has(Pass::kZeroExtension)) drop_zero_extensions(code);
-  find_live_registers(code);
+  const bool dead_code_stays = !passes.has(Pass::kDeadCode);
+  find_live_registers(code, dead_code_stays);
+  if (!dead_code_stays) drop_dead_code(code);
   combine(code, passes);
   if (passes.has(Pass::kSelect)) make_selects(code);
-  if (passes.has(Pass::kDeadCode)) {
-    find_live_registers(code);
-    drop_dead_code(code);
-  }
   if (passes.has(Pass::kKnownCalls) && !lowered.call_sites.empty()) find_known_calls(code, lowered);
   return code;
 }

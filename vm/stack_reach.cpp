@@ -49,6 +49,8 @@ unsigned depth(const CallGraph& graph, int64_t function, unsigned frames_left,
 
 uint64_t stack_reach(std::span<const Instruction> program) {
   if (std::ranges::none_of(program, may_write_memory)) return 0;
+  const auto calls = [](const Instruction& i) { return i.op == Op::kCallLocal; };
+  if (std::ranges::none_of(program, calls)) return kFrameSize;
   std::map<std::pair<int64_t, unsigned>, unsigned> known;
   return uint64_t{depth(call_graph(program), 0, kMaxFrames, known)} * kFrameSize;
 }

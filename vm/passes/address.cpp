@@ -198,6 +198,12 @@ isa::Source stored(Operation op) { return is_fused(op) ? fused_row(op).source : 
 
 }  // namespace
 
+bool concerns_sum(Operation op) {
+  using enum Operation;
+  const bool shift = op == kLsh64Imm || op == kLsh64Imm3 || op == kLsh32Imm || op == kLsh32Imm3;
+  return !shift && low_sum_of({.op = op}).has_value();
+}
+
 bool combine_sum(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
   const auto wide = sum_of(i);
@@ -214,6 +220,8 @@ bool combine_sum(Window& window, uint32_t n) {
     i.op = copy ? Operation::kMov32Reg : Operation::kAddress32;
   return true;
 }
+
+bool concerns_address(Operation op) { return indexed(op).has_value(); }
 
 bool combine_address(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);

@@ -61,6 +61,8 @@ bool swap_before_store(Window& window, uint32_t n) {
 
 }  // namespace
 
+bool concerns_byte_swap(Operation op) { return swapped_bits(op) != 0 || stored_bits(op) != 0; }
+
 bool combine_byte_swap(Window& window, uint32_t n) {
   const Operation op = window.at(n).op;
   if (swapped_bits(op) != 0) return swap_after_load(window, n);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -41,8 +42,10 @@ struct Known {
     }
     const RegisterSet before = registers;
     registers &= other.registers;
-    for (uint8_t reg = 0; reg < isa::kFramePointer; ++reg)
-      if (has(reg) && values[reg] != other.values[reg]) forget(register_set(reg));
+    for (unsigned left = registers; left != 0; left &= left - 1) {
+      const auto reg = static_cast<unsigned>(std::countr_zero(left));
+      if (values[reg] != other.values[reg]) forget(register_set(reg));
+    }
     return registers != before;
   }
 };
@@ -53,9 +56,8 @@ bool is_move(AluOp op) {
 
 // What an operation leaves in its dst, if that is known.
 // The operation is one of an instruction that is_pure().
-std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i, const RegisterUse& use) {
+std::optional<uint64_t> result(const Known& known, const LoweredInstruction& i) {
   if (i.op == Operation::kLdImm64 || i.op == Operation::kMov64Imm) return i.imm;
-  if ((use.reads & ~known.registers) != 0 && i.src != i.dst) return std::nullopt;
   const isa::Row& row = isa::row(isa_op(i.op));
   const bool cancels =
       row.source == Source::kReg && i.src == i.dst && (row.alu() == AluOp::kXor || row.alu() == AluOp::kSub);
@@ -101,25 +103,35 @@ class Folding {
   explicit Folding(Code& code) : code_(code), entries_(code.instructions.size(), kNone) {
     uint32_t places = 0;
     for (const Code::Range& range : code.functions) entries_[range.begin] = places++;
-    for (const LoweredInstruction& i : code.instructions)
-      if (is_jump(i.op) && entries_[i.target] == kNone) entries_[i.target] = places++;
+    for (uint32_t n = 0; n < entries_.size(); ++n) {
+      const LoweredInstruction& i = code.instructions[n];
+      if (!is_jump(i.op)) continue;
+      if (entries_[i.target] == kNone) entries_[i.target] = places++;
+      loops_ = loops_ || i.target <= n;
+    }
     known_.resize(places);
   }
 
   void run() {
+    marks_.resize(code_.instructions.size());
     for (const Code::Range& range : code_.functions) {
       known_[entries_[range.begin]].reached = true;
-      unsigned walks = 0;
-      for (uint32_t from = range.begin; from != kNone; from = walk<false>({from, range.end}))
-        if (++walks > kMaxSweeps) return;
+      // What is known anywhere is known when a walk without loops gets there.
+      if (!loops_ || settle(range)) walk<true>(range);
     }
-    marks_.resize(code_.instructions.size());
-    for (const Code::Range& range : code_.functions) walk<true>(range);
     if (dropped_) remove_marked(code_, marks_);
   }
 
  private:
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+
+  // False: it takes too long.
+  bool settle(const Code::Range& range) {
+    unsigned walks = 0;
+    for (uint32_t from = range.begin; from != kNone; from = walk<false>({from, range.end}))
+      if (++walks > kMaxSweeps) return false;
+    return true;
+  }
 
   // Returns the first place that, after it has been passed, was reached with less; kNone: there is none.
   template <bool rewriting>
@@ -136,25 +148,34 @@ class Folding {
         if (rewriting) drop(n);
         continue;
       }
-      const LoweredInstruction& i = code_.instructions[n];
-      if (is_jump(i.op) || ends_flow(i.op)) {
+      LoweredInstruction& i = code_.instructions[n];
+      const unsigned has = traits::of(i.op);
+      if ((has & (traits::kJumps | traits::kEndsFlow)) != 0)
         again = std::min(again, walk_jump<rewriting>(n, known));
-        continue;
-      }
-      const RegisterUse use = register_use(i);
-      if (!is_pure(i.op) || is_fused(i.op)) {
-        known.forget(use.writes);
-        continue;
-      }
-      const auto value = result(known, i, use);
-      const uint8_t dst = i.dst;
-      if (rewriting) rewrite_arithmetic(code_.instructions[n], known, value);
-      if (value)
-        known.set(dst, *value);
+      else if ((has & traits::kPure) == 0 || is_fused(i.op))
+        known.forget(register_use(i).writes);
       else
-        known.forget(use.writes);
+        walk_arithmetic<rewriting>(i, has, known);
     }
     return again;
+  }
+
+  template <bool rewriting>
+  static void walk_arithmetic(LoweredInstruction& i, unsigned has, Known& known) {
+    const bool by_register = (has & traits::kReadsSrc) != 0;
+    const bool unknown_dst = (has & traits::kReadsDst) != 0 && !known.has(i.dst);
+    const bool unknown_src = by_register && !known.has(i.src);
+    // Most operations end here.
+    if ((unknown_dst || unknown_src) && !(by_register && i.src == i.dst)) {
+      if (rewriting && by_register && !unknown_src) rewrite_arithmetic(i, known, std::nullopt);
+      return known.forget(register_set(i.dst));
+    }
+    const auto value = result(known, i);
+    if (rewriting) rewrite_arithmetic(i, known, value);
+    if (value)
+      known.set(i.dst, *value);
+    else
+      known.forget(register_set(i.dst));
   }
 
   // Goes on to where the operation leads.
@@ -231,6 +252,7 @@ class Folding {
   std::vector<Known> known_;       // of functions' beginnings and jumps' targets
   std::vector<uint8_t> marks_;
   bool dropped_ = false;
+  bool loops_ = false;
 };
 
 }  // namespace

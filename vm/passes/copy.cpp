@@ -53,6 +53,10 @@ bool copies(const LoweredInstruction& i, unsigned width) {
 
 }  // namespace
 
+bool concerns_copy(Operation op) {
+  return three_operand_form(op) != op || (is_fused(op) && fused_row(op).kind == Fused::kDivision);
+}
+
 bool combine_copy(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
   const bool division = is_fused(i.op) && fused_row(i.op).kind == Fused::kDivision && i.src == i.dst;

@@ -15,8 +15,10 @@ void mark_reached(const Code& code, uint32_t from, std::vector<uint8_t>& reached
     for (; reached[n] == 0; ++n) {
       reached[n] = 1;
       const LoweredInstruction& i = code.instructions[n];
-      if (is_jump(i.op)) waiting.push_back(i.target);
-      if (ends_flow(i.op)) break;
+      const unsigned has = traits::of(i.op);
+      if ((has & (traits::kJumps | traits::kEndsFlow)) == 0) continue;
+      if ((has & traits::kJumps) != 0 && reached[i.target] == 0) waiting.push_back(i.target);
+      if ((has & traits::kEndsFlow) != 0) break;
     }
   }
 }

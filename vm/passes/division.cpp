@@ -85,6 +85,8 @@ Magic magic_of(const Division& d, int32_t divisor) {
 
 }  // namespace
 
+bool concerns_division(Operation op) { return division_at({.op = op}).has_value(); }
+
 bool combine_division(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
   const auto d = division_at(i);

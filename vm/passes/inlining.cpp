@@ -61,7 +61,7 @@ class Inlining {
     }
     if (!any) return false;
     for (uint32_t f = 1; f < callees_.size(); ++f) look_at(f);
-    find_live_registers(code_);
+    find_live_registers(code_, true);
     if (!find_places()) return false;
     rebuild();
     return true;
@@ -169,6 +169,7 @@ void empty_uncalled_functions(Code& code, const Lowered& lowered) {
 }  // namespace
 
 void inline_functions(Code& code, const Lowered& lowered) {
+  if (code.functions.size() == 1) return;
   constexpr unsigned kRounds = 3;  // what calls only what is inlined can be inlined too
   bool any = false;
   for (unsigned round = 0; round < kRounds && Inlining(code).run(); ++round) any = true;

@@ -35,14 +35,15 @@ bool negate(LoweredInstruction& i, const LoweredInstruction& next) {
 
 void straighten_jumps(Code& code) {
   std::vector<LoweredInstruction>& operations = code.instructions;
-  bool jumps = false;
-  for (LoweredInstruction& i : operations) {
+  bool short_jumps = false;  // over one operation or none
+  for (uint32_t n = 0; n < operations.size(); ++n) {
+    LoweredInstruction& i = operations[n];
     if (!is_jump(i.op)) continue;
-    jumps = true;
     follow(code, i);
     if (is_goto(i) && i.cost == 0 && operations[i.target].op == Operation::kExit) i.op = Operation::kExit;
+    short_jumps = short_jumps || i.target == n + 1 || (i.target == n + 2 && is_goto(operations[n + 1]));
   }
-  if (!jumps) return;
+  if (!short_jumps) return;
   const std::vector<uint8_t> targets = jump_targets(code);
   std::vector<uint8_t> marks(operations.size());
   bool dropped = false;

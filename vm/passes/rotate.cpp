@@ -80,6 +80,8 @@ std::optional<Value> holder(Window& window, const Shift& a, const Shift& b, unsi
 
 }  // namespace
 
+bool concerns_rotate(Operation op) { return joins(op) != 0; }
+
 bool combine_rotate(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
   const unsigned width = joins(i.op);

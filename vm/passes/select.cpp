@@ -61,15 +61,18 @@ std::optional<Moved> moved(const LoweredInstruction& i) {
 
 // if r1 > r2 goto +1; r3 = r4  ->  if r1 <= r2: r3 = r4
 void make_selects(Code& code) {
-  const std::vector<uint8_t> targets = jump_targets(code);
-  std::vector<uint8_t> marks(code.instructions.size());
+  std::vector<uint8_t> targets;
+  std::vector<uint8_t> marks;
   bool made = false;
   for (uint32_t n = 0; n + 2 < code.instructions.size(); ++n) {
+    if (!is_conditional_jump(code.instructions[n].op) || code.instructions[n].target != n + 2) continue;
     const LoweredInstruction jump = code.instructions[n];
     const auto op = select_unless(jump.op);
-    if (!op || jump.target != n + 2 || targets[n + 1] != 0) continue;
     const auto value = moved(code.instructions[n + 1]);
-    if (!value) continue;
+    if (!op || !value) continue;
+    if (targets.empty()) targets = jump_targets(code);
+    if (targets[n + 1] != 0) continue;
+    marks.resize(code.instructions.size());
     LoweredInstruction& i = code.instructions[n + 1];
     i.op = *op;
     i.index = jump.dst;

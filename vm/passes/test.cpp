@@ -62,6 +62,8 @@ Operation jump_of(bool if_clear, unsigned width, Source source) {
 
 }  // namespace
 
+bool concerns_test(Operation op) { return tested_width({.op = op}) != 0; }
+
 bool combine_test(Window& window, uint32_t n) {
   LoweredInstruction& i = window.at(n);
   const unsigned width = tested_width(i);

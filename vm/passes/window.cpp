@@ -20,6 +20,23 @@ void Window::begin_block(uint32_t n) {
 
 void Window::pass(uint32_t n) {
   if (marks_[n] != 0) return;
+  const LoweredInstruction& i = at(n);
+  const unsigned has = traits::of(i.op);
+  constexpr unsigned kOperands = traits::kReadsDst | traits::kReadsSrc | traits::kReadsIndex |
+                                 traits::kWritesDst | traits::kPure | traits::kConditional | traits::kJumps |
+                                 traits::kEndsFlow;
+  if ((has & ~kOperands) != 0) return pass_any(n);
+  // What nobody asks about, the register that reads as 0, takes what is no register of the operation's.
+  const auto place = [has](unsigned trait, uint8_t reg) { return (has & trait) != 0 ? reg : kZeroRegister; };
+  read_[place(traits::kReadsDst, i.dst)] = n + 1;
+  read_[place(traits::kReadsSrc, i.src)] = n + 1;
+  read_[place(traits::kReadsIndex, i.index)] = n + 1;
+  if ((has & traits::kWritesDst) == 0) return;
+  before_[n] = written_[i.dst];
+  written_[i.dst] = n + 1;
+}
+
+void Window::pass_any(uint32_t n) {
   const RegisterUse use = register_use(at(n));
   for_each_register(use.reads, [&](uint8_t reg) { read_[reg] = n + 1; });
   for_each_register(use.writes, [&](uint8_t reg) {

@@ -49,6 +49,8 @@ class Window {
   const std::vector<uint8_t>& marks() const { return marks_; }
 
  private:
+  void pass_any(uint32_t n);
+
   Code& code_;
   uint32_t block_ = 0;
   std::vector<uint8_t> marks_;   // of removed operations

@@ -42,8 +42,10 @@ bool clears_upper_half(const LoweredInstruction& i) {
 
 // Which registers have a zero upper half after an operation, given those that had it before.
 RegisterSet after(const LoweredInstruction& i, RegisterSet zero) {
+  constexpr unsigned kWrites =
+      traits::kWritesDst | traits::kWritesSrc | traits::kWritesR0 | traits::kClobbersArguments;
+  if ((traits::of(i.op) & kWrites) == 0) return zero;
   const RegisterSet writes = register_use(i).writes;
-  if (writes == 0) return zero;
   const bool copy = i.op == Operation::kMov64Reg;
   const bool clears = copy ? (zero & register_set(i.src)) != 0 : clears_upper_half(i);
   const auto rest = static_cast<RegisterSet>(zero & ~writes);
