@@ -17,8 +17,7 @@ namespace {
 class Jit final : public vm::Engine {
  public:
   Jit(const JitOptions& options, const Translating& translating)
-      : translating_(translating),
-        pool_(options.use_memory_file ? CodePool::Storage::kShared : CodePool::Storage::kPrivate) {
+      : translating_(translating), pool_(storage_for(options)) {
     if (options.seed) seeds_.emplace(*options.seed);
     if (options.perf_map) perf_map_.emplace(options.warn);
   }
@@ -31,6 +30,12 @@ class Jit final : public vm::Engine {
   }
 
  private:
+  // The kernel lets debuggers put breakpoints into private pages alone.
+  static CodePool::Storage storage_for(const JitOptions& options) {
+    const bool shared = options.use_memory_file && !options.gdb_objects;
+    return shared ? CodePool::Storage::kShared : CodePool::Storage::kPrivate;
+  }
+
   // Made on first use.
   struct WayIn {
     std::once_flag made;

@@ -39,7 +39,8 @@ void add_jit_options(CLI::App& command, MachineOptions& machine) {
           "are not in the JIT's code as they are; the JIT's indirect jumps are not predicted; pages without "
           "access lie around each CPU's stack")
       ->delimiter(',')
-      ->check(CLI::IsMember(kHardenings));
+      ->check(CLI::IsMember(kHardenings))
+      ->allow_extra_args(false);
   command.add_flag("--perf-map", machine.perf_map, "name the JIT's code for perf, in /tmp/perf-PID.map");
   command.add_flag("--gdb-jit", machine.gdb_jit, "name the JIT's code for GDB");
 }

@@ -84,7 +84,7 @@ struct MachineOptions {
   // Name the JIT's code, function by function, for whoever looks at the process; costs time and memory when
   // a program is first run, and nothing afterwards. perf_map: appends to /tmp/perf-PID.map, for perf(1); what
   // makes that impossible is said once on stderr. gdb_jit: registers an object in memory with GDB, which goes
-  // with the program.
+  // with the program, and gives each program pages of its own, into which GDB can put breakpoints.
   bool perf_map = false;
   bool gdb_jit = false;
 };

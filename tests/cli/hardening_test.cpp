@@ -77,7 +77,7 @@ std::vector<std::string> take_perf_maps_naming(const std::string& symbol) {
 }
 
 TEST(PerfMap, IsWrittenWhenAskedFor) {
-  const std::string symbol = " bpf_prog_raw_checksum_raw_checksum\n";
+  const std::string symbol = " bpf_prog_checksum_checksum\n";
   take_perf_maps_naming(symbol);  // of earlier runs
   const std::vector<std::string> run{"run", object("raw_checksum.bpf.o"), "--data", "0001f203f4f5f6f7"};
   EXPECT_EQ(skep(run).status, 0);
@@ -99,14 +99,14 @@ TEST(GdbJit, BreaksInAProgram) {
   if (!gdb_can_run()) GTEST_SKIP() << "gdb is not there, or cannot run programs";
   const auto with = [](const char* option) {
     return run_command({"/usr/bin/gdb", "--batch", "-nx", "-ex", "set breakpoint pending on", "-ex",
-                        "break bpf_prog_raw_checksum_raw_checksum", "-ex", "run", "-ex", "info symbol $pc",
+                        "break bpf_prog_checksum_checksum", "-ex", "run", "-ex", "info symbol $pc",
                         "--args", SKEP_COMMAND, "run", object("raw_checksum.bpf.o"), "--data",
                         "0001f203f4f5f6f7", option})
         .out;
   };
   const std::string out = with("--gdb-jit");
   EXPECT_NE(out.find("Breakpoint 1, "), std::string::npos) << out;
-  EXPECT_NE(out.find("bpf_prog_raw_checksum_raw_checksum in section .text"), std::string::npos) << out;
+  EXPECT_NE(out.find("bpf_prog_checksum_checksum in section .text"), std::string::npos) << out;
   EXPECT_EQ(with("--keep-going").find("Breakpoint 1, "), std::string::npos);
 }
 
