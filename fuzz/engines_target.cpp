@@ -179,7 +179,7 @@ class Comparison {
   }
   [[noreturn]] void report(const std::string& what) const {
     if (!forms_.empty()) std::cerr << text_of(forms_.front()->instructions());
-    std::cerr << what << std::endl;
+    std::cerr << what << '\n';
     std::abort();
   }
 

@@ -33,7 +33,7 @@ bool replay(const fs::path& path) {
     std::cerr << "cannot read " << path << "\n";
     return false;
   }
-  std::cout << path.filename().string() << std::endl;  // before it can end the process
+  std::cout << path.filename().string() << '\n' << std::flush;  // before it can end the process
   skep::fuzz::run_input(bytes);
   return true;
 }

@@ -7,13 +7,11 @@
 #include <mutex>
 #include <string>
 
-// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] jit_descriptor __jit_debug_descriptor = {1, 0, nullptr, nullptr};
 // What it does not do must not be optimised away: the debugger stops here.
 [[gnu::weak, gnu::noinline]] void __jit_debug_register_code() { asm volatile("" ::: "memory"); }
 }
-// NOLINTEND(bugprone-reserved-identifier)
 
 namespace skep::jit {
 namespace {

@@ -25,10 +25,9 @@ struct jit_descriptor {
   jit_code_entry* first_entry;
 };
 
-// NOLINTBEGIN(bugprone-reserved-identifier): the debugger looks for these names
+// The debugger looks for these names.
 extern jit_descriptor __jit_debug_descriptor;
 void __jit_debug_register_code();
-// NOLINTEND(bugprone-reserved-identifier)
 }
 
 namespace skep::jit {

@@ -99,9 +99,9 @@ TEST(GdbJit, BreaksInAProgram) {
   if (!gdb_can_run()) GTEST_SKIP() << "gdb is not there, or cannot run programs";
   const auto with = [](const char* option) {
     return run_command({"/usr/bin/gdb", "--batch", "-nx", "-ex", "set breakpoint pending on", "-ex",
-                        "break bpf_prog_checksum_checksum", "-ex", "run", "-ex", "info symbol $pc",
-                        "--args", SKEP_COMMAND, "run", object("raw_checksum.bpf.o"), "--data",
-                        "0001f203f4f5f6f7", option})
+                        "break bpf_prog_checksum_checksum", "-ex", "run", "-ex", "info symbol $pc", "--args",
+                        SKEP_COMMAND, "run", object("raw_checksum.bpf.o"), "--data", "0001f203f4f5f6f7",
+                        option})
         .out;
   };
   const std::string out = with("--gdb-jit");

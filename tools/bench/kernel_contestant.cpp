@@ -114,7 +114,7 @@ Result<std::unique_ptr<KernelContestant>> KernelContestant::load(const ObjectArg
   std::string log(kLogSize, '\0');
   bpf_program__set_log_buf(*program, log.data(), log.size());
   if (const int error = bpf_object__load(object->get()); error != 0) {
-    const std::string words = last_words(log.c_str());
+    const std::string words = last_words(log.data());
     return fail(-error, words.empty() ? reason(-error) : fmt::format("{}: {}", reason(-error), words));
   }
   const int descriptor = bpf_program__fd(*program);

@@ -175,6 +175,7 @@ std::string facts(const BenchResult& result) {
       {"machine", fmt::format("{}, {} online", result.host.cpu, result.host.cpus)},
       {"kernel", result.host.kernel},
       {"skep", fmt::format("{}, {}", result.host.skep, result.host.compiler)},
+      {"a run", kWhatIsTimed},
       {"measured",
        fmt::format("{} mode, {} rounds of {} ms for each engine; a fixed loop took up to {:.0f}% more "
                    "than at its fastest",

@@ -85,10 +85,11 @@ constexpr bool worth(const Candidate& first, const Candidate& second) {
 
 template <size_t first, size_t second>
 constexpr Handler make_pair() {
-  constexpr Candidate a = kCandidates[first];
-  constexpr Candidate b = kCandidates[second];
-  if constexpr (worth(a, b))
-    return chain<Element<a.treatment.op, a.treatment.checked>, Element<b.treatment.op, b.treatment.checked>>;
+  constexpr Candidate kFirst = kCandidates[first];
+  constexpr Candidate kSecond = kCandidates[second];
+  if constexpr (worth(kFirst, kSecond))
+    return chain<Element<kFirst.treatment.op, kFirst.treatment.checked>,
+                 Element<kSecond.treatment.op, kSecond.treatment.checked>>;
   else
     return nullptr;
 }

@@ -84,7 +84,7 @@ bool fits(uint64_t value) {
 
 // The operation with an immediate in src's place.
 Operation immediate_form(const isa::Row& row) {
-  static const std::vector<Operation> kForms = [] {
+  static const std::vector<Operation> forms_by_op = [] {
     std::vector<Operation> forms(kIsaOperations);
     for (const isa::Row& reg : isa::rows()) {
       forms[static_cast<size_t>(reg.op)] = operation(reg.op);
@@ -95,7 +95,7 @@ Operation immediate_form(const isa::Row& row) {
     }
     return forms;
   }();
-  return kForms[static_cast<size_t>(row.op)];
+  return forms_by_op[static_cast<size_t>(row.op)];
 }
 
 class Folding {

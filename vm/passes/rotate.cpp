@@ -5,8 +5,6 @@
 namespace skep::vm {
 namespace {
 
-using isa::AluOp;
-
 struct Shift {
   uint32_t at;  // the operation
   bool left;

@@ -8,8 +8,6 @@
 namespace skep::vm {
 namespace {
 
-using isa::Class;
-
 // The select that moves where the jump does not jump; nullopt: there is none.
 std::optional<Operation> select_unless(Operation jump) {
   using enum Operation;

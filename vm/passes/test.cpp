@@ -5,7 +5,6 @@
 namespace skep::vm {
 namespace {
 
-using isa::Condition;
 using isa::Source;
 
 // dst & operand, of that width.
