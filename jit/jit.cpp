@@ -17,8 +17,7 @@ namespace {
 class Jit final : public vm::Engine {
  public:
   Jit(const JitOptions& options, const Translating& translating)
-      : translating_(translating), pool_(storage_for(options)) {
-    if (options.seed) seeds_.emplace(*options.seed);
+      : translating_(translating), seeds_(first_seed(options)), pool_(storage_for(options)) {
     if (options.perf_map) perf_map_.emplace(options.warn);
   }
 
@@ -55,17 +54,19 @@ class Jit final : public vm::Engine {
   }
 
   uint64_t next_seed() const {
-    if (!seeds_) {
-      std::random_device host;
-      return uint64_t{host()} << 32 | host();
-    }
     const std::scoped_lock lock(seeds_mutex_);
-    return seeds_->next();
+    return seeds_.next();
+  }
+  // The host's random numbers are slow: it is asked once.
+  static uint64_t first_seed(const JitOptions& options) {
+    if (options.seed || !options.blind_constants) return options.seed.value_or(0);
+    std::random_device host;
+    return uint64_t{host()} << 32 | host();
   }
 
   Translating translating_;
   mutable std::mutex seeds_mutex_;
-  mutable std::optional<vm::Random> seeds_;  // none: the host's
+  mutable vm::Random seeds_;  // a program each
   mutable std::optional<PerfMap> perf_map_;
   mutable CodePool pool_;                 // before what lies in it
   mutable std::array<WayIn, 2> ways_in_;  // by mode
