@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cstddef>
-#include <iterator>
 
 #include "jit/runtime.hpp"
 
@@ -15,13 +14,6 @@ namespace x86 = asmjit::x86;
 namespace {
 
 constexpr int32_t kCacheBytes = sizeof(KeptRegion);
-constexpr unsigned kWidest = 8;  // access, in bytes
-constexpr unsigned kSearchArguments = 2 * 8;
-constexpr size_t kPacketBegin = offsetof(RunState, packet) + offsetof(vm::Region, begin);
-constexpr size_t kPacketSize = offsetof(RunState, packet) + offsetof(vm::Region, size);
-
-x86::Mem run_state(size_t offset) { return x86::qword_ptr(kCpu, static_cast<int32_t>(offset)); }
-
 // Where a cache has what addresses of accesses of that many bytes, less the region's beginning, are below.
 int32_t limit_offset(unsigned bytes) {
   return static_cast<int32_t>(offsetof(KeptRegion, limits)) + std::countr_zero(bytes) * 8;
@@ -76,9 +68,12 @@ void AccessChecks::compare(const Mem& at, int32_t cache, unsigned bytes) {
   a_.cmp(kAddress, limit(cache, bytes));
 }
 
-void AccessChecks::out_of_line(const Label& unwinding) {
+void AccessChecks::out_of_line() {
+  if (!any()) return;
   for (const Cold& c : cold_) cold(c);
-  search(unwinding);
+  a_.bind(search_);
+  a_.push(x86::rax);
+  branches_.jump(access_search_);
 }
 
 void AccessChecks::cold(const Cold& c) {
@@ -96,83 +91,6 @@ void AccessChecks::cold(const Cold& c) {
   a_.push(imm(access_kind(c.access.bytes, c.access.write)));
   a_.call(search_);
   a_.jmp(c.back);
-}
-
-// Called with the address in kAddress, the cache's in kScratch, and on the stack the slot and the kind of the
-// access, which it takes from there. Most accesses outside their cache are a pointer's first, to the packet.
-void AccessChecks::search(const Label& unwinding) {
-  const Label elsewhere = a_.newLabel();
-  const Label found = a_.newLabel();
-  a_.align(asmjit::AlignMode::kCode, 16);
-  a_.bind(search_);
-  a_.push(x86::rax);
-  a_.push(x86::rdi);
-  find_in_packet(x86::dword_ptr(x86::rsp, 3 * 8), elsewhere);
-  a_.test(kScratch, kScratch);
-  a_.jz(found);
-  keep_packet();
-  a_.bind(found);
-  a_.pop(x86::rdi);
-  a_.pop(x86::rax);
-  a_.ret(kSearchArguments);
-  a_.bind(elsewhere);
-  a_.pop(x86::rdi);
-  a_.pop(x86::rax);
-  ask_cpu(unwinding);
-}
-
-// Goes elsewhere where the packet is too short for the widest access, too, so that keep_packet() need not
-// look. Changes rax and rdi.
-void AccessChecks::find_in_packet(const Mem& kind, const Label& elsewhere) {
-  a_.mov(x86::rax, run_state(kPacketSize));
-  a_.cmp(x86::rax, imm(kWidest));
-  a_.jb(elsewhere);
-  a_.mov(x86::edi, kind);
-  a_.and_(x86::edi, imm(kBytesOfKind));
-  a_.sub(x86::rax, x86::rdi);
-  a_.mov(x86::rdi, kAddress);
-  a_.sub(x86::rdi, run_state(kPacketBegin));
-  a_.cmp(x86::rdi, x86::rax);
-  a_.ja(elsewhere);
-}
-
-void AccessChecks::keep_packet() {
-  a_.mov(x86::rdi, run_state(kPacketBegin));
-  a_.mov(x86::qword_ptr(kScratch, offsetof(KeptRegion, begin)), x86::rdi);
-  a_.mov(x86::rdi, run_state(kPacketSize));
-  for (unsigned bytes = 1; bytes <= kWidest; bytes *= 2) {
-    if (bytes > 1) a_.sub(x86::rdi, imm(bytes / 2));
-    a_.mov(x86::qword_ptr(kScratch, limit_offset(bytes)), x86::rdi);
-  }
-}
-
-void AccessChecks::ask_cpu(const Label& unwinding) {
-  static constexpr Gp kKept[] = {x86::rax, x86::rdi, x86::rsi, x86::rdx, x86::rcx, x86::r8};
-  const auto argument = [](int n) {
-    return x86::dword_ptr(x86::rsp, (static_cast<int>(std::size(kKept)) + 1 + n) * 8);
-  };
-  const Mem fuel = run_state(offsetof(RunState, fuel));
-  for (const Gp& reg : kKept) a_.push(reg);
-  a_.mov(fuel, kFuel);
-  a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
-  a_.mov(x86::rdi, kCpu);
-  a_.mov(x86::rsi, imm(reinterpret_cast<uintptr_t>(&program_)));
-  a_.mov(x86::r8d, argument(0));
-  a_.mov(x86::edx, argument(1));
-  a_.mov(x86::rcx, kAddress);
-  a_.mov(x86::r9, kScratch);
-  // Not every function keeps the stack aligned.
-  a_.mov(x86::rax, x86::rsp);
-  a_.and_(x86::rsp, -16);
-  a_.push(x86::rax);
-  a_.push(x86::rax);
-  branches_.call(reinterpret_cast<const void*>(&hold_access));
-  a_.test(x86::al, x86::al);
-  a_.mov(x86::rsp, x86::qword_ptr(x86::rsp));
-  for (size_t n = std::size(kKept); n-- > 0;) a_.pop(kKept[n]);
-  a_.mov(kFuel, fuel);
-  a_.jz(unwinding);
-  a_.ret(kSearchArguments);
 }
 
 }  // namespace skep::jit

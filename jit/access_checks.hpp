@@ -9,21 +9,20 @@
 #include "jit/access_plan.hpp"
 #include "jit/indirect_branches.hpp"
 #include "jit/registers.hpp"
-#include "vm/program.hpp"
 
 namespace skep::jit {
 
 // Emits what holds checked code's accesses. An access is compared with the region that its cache in the
-// native frame has; where it lies outside, code apart from the function's asks the CPU, which faults or says
-// what to keep in the cache. Reading and writing have caches of their own.
+// native frame has; where it lies outside, code apart from the function's goes to the JIT's access search,
+// which faults or fills the cache. Reading and writing have caches of their own.
 //
 // What a cache has stays true while its function is active: elements' values stay where they are during a
 // run, the stack that a function may access ends at its r10, and neither the context nor what helpers grant
 // is ever kept. The packet's region may move: drop() goes behind whatever may move it.
 class AccessChecks {
  public:
-  AccessChecks(const vm::Program& program, asmjit::x86::Assembler& assembler, IndirectBranches& branches)
-      : program_(program), a_(assembler), branches_(branches), search_(assembler.newLabel()) {}
+  AccessChecks(asmjit::x86::Assembler& assembler, IndirectBranches& branches, const void* access_search)
+      : a_(assembler), branches_(branches), access_search_(access_search), search_(assembler.newLabel()) {}
 
   static int32_t frame_words(std::span<const RegionCache> caches);
 
@@ -34,9 +33,8 @@ class AccessChecks {
   // Holds an access to `at`. Changes kAddress and kScratch.
   void hold(const asmjit::x86::Mem& at, const AccessSite& site, const Access& access, uint32_t slot);
   bool any() const { return !cold_.empty(); }
-  // Behind the functions: what was not emitted with them. Faults go on at `unwinding` with the fuel in
-  // memory.
-  void out_of_line(const asmjit::Label& unwinding);
+  // Behind the functions: what was not emitted with them.
+  void out_of_line();
 
  private:
   using Label = asmjit::Label;
@@ -55,14 +53,10 @@ class AccessChecks {
 
   void compare(const Mem& at, int32_t cache, unsigned bytes);
   void cold(const Cold& c);
-  void search(const Label& unwinding);
-  void find_in_packet(const Mem& kind, const Label& elsewhere);
-  void keep_packet();
-  void ask_cpu(const Label& unwinding);
 
-  const vm::Program& program_;
   asmjit::x86::Assembler& a_;
   IndirectBranches& branches_;
+  const void* access_search_;
   std::span<const RegionCache> caches_;
   int32_t offset_ = 0;
   std::vector<Cold> cold_;

@@ -60,7 +60,7 @@ uint32_t size_bound(const vm::LoweredInstruction& i, bool checked) {
 }  // namespace
 
 Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& options,
-                 asmjit::CodeHolder& code)
+                 const SharedCode& shared, asmjit::CodeHolder& code)
     : program_(program),
       mode_(mode),
       options_(options),
@@ -72,7 +72,7 @@ Emitter::Emitter(const vm::Program& program, vm::Mode mode, const Translating& o
       random_(options.seed),
       analysis_(analyse(program, mode)),
       labels_(operations_.size()),
-      checks_(program, a_, branches_),
+      checks_(a_, branches_, shared.access_search),
       entry_(a_.newLabel()),
       unwind_(a_.newLabel()) {
   for (size_t i = 0; i < program.subprograms().size(); ++i) functions_.push_back(a_.newLabel());
@@ -91,7 +91,7 @@ void Emitter::emit() {
   for (const vm::Subprogram& f : program_.subprograms()) function(f);
   end_of_functions_ = static_cast<uint32_t>(a_.offset());
   fault_stubs();
-  if (checks_.any()) checks_.out_of_line(unwinding());
+  checks_.out_of_line();
   entry();
   unwind();
   branches_.thunks();
@@ -223,7 +223,7 @@ void Emitter::control(const Instruction& i) {
 // at.
 void Emitter::entry() {
   const FunctionFacts& facts = analysis_.functions.front();
-  const bool may_unwind = unwinds_ || facts.tail_calls;
+  const bool may_unwind = unwinds_ || checks_.any() || facts.tail_calls;
   const auto uses = [&](const Gp& reg) {
     if (facts.tail_calls) return true;
     if (reg == kFrame) return facts.has_frame;
@@ -260,15 +260,10 @@ void Emitter::entry() {
   a_.ret();
 }
 
-// The fuel is in memory, and the return address of the function that was called from C++ where native_stack
-// points.
 void Emitter::unwind() {
   if (!unwinds_) return;
   a_.bind(unwind_);
-  a_.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
-  reload_fuel();
-  a_.xor_(x86::eax, x86::eax);
-  a_.ret();
+  emit_unwinding(a_, mode_);
 }
 
 asmjit::Label& Emitter::unwinding() {

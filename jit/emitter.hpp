@@ -14,6 +14,7 @@
 #include "jit/indirect_branches.hpp"
 #include "jit/native_program.hpp"
 #include "jit/registers.hpp"
+#include "jit/shared_code.hpp"
 #include "vm/division.hpp"
 #include "vm/lowering.hpp"
 #include "vm/program.hpp"
@@ -28,7 +29,8 @@ namespace skep::jit {
 // at them.
 class Emitter {
  public:
-  Emitter(const vm::Program& program, vm::Mode mode, const Translating& options, asmjit::CodeHolder& code);
+  Emitter(const vm::Program& program, vm::Mode mode, const Translating& options, const SharedCode& shared,
+          asmjit::CodeHolder& code);
 
   void emit();  // once; errors go to the code holder's handler
   CodeLayout layout() const;
@@ -202,10 +204,5 @@ asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned
 
 // The words that a function's loops have in its native frame.
 inline constexpr int kLoopWords = 2;
-
-// A field of the CPU's vm::RunState, by its offset.
-inline asmjit::x86::Mem run_state(size_t offset) {
-  return asmjit::x86::qword_ptr(kCpu, static_cast<int32_t>(offset));
-}
 
 }  // namespace skep::jit

@@ -18,6 +18,16 @@ void IndirectBranches::call(const void* function) {
   call(x86::rax);
 }
 
+void IndirectBranches::jump(const void* code) {
+  const auto address = reinterpret_cast<uintptr_t>(code);
+  if (!retpolines_) {
+    a_.jmp(imm(address));
+    return;
+  }
+  a_.mov(x86::rax, imm(address));
+  jump(x86::rax);
+}
+
 void IndirectBranches::call(const Gp& target) {
   if (retpolines_)
     a_.call(thunk(target));

@@ -21,8 +21,9 @@ class IndirectBranches {
   IndirectBranches(asmjit::x86::Assembler& assembler, bool retpolines)
       : a_(assembler), retpolines_(retpolines) {}
 
-  // Changes rax.
+  // Change rax.
   void call(const void* function);
+  void jump(const void* code);
   void call(const Gp& target);
   void jump(const Gp& target);
   // Behind all of them.

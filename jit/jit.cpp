@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 
+#include "jit/access_search.hpp"
 #include "jit/assembly.hpp"
 #include "jit/native_program.hpp"
 #include "vm/random.hpp"
@@ -25,7 +26,7 @@ class Jit final : public vm::Engine {
     Translating translating = translating_;
     if (translating.blinding) translating.seed = next_seed();
     if (perf_map_) translating.perf_map = &*perf_map_;
-    return translate(program, mode, translating, pool_, trampoline(mode));
+    return translate(program, mode, translating, pool_, shared_code(mode));
   }
 
  private:
@@ -36,21 +37,31 @@ class Jit final : public vm::Engine {
   }
 
   // Made on first use.
-  struct WayIn {
+  struct Shared {
     std::once_flag made;
-    std::optional<CodePool::Block> code;
+    std::optional<CodePool::Block> block;
+    SharedCode code;
   };
 
-  Trampoline trampoline(vm::Mode mode) const {
-    WayIn& way = ways_in_[static_cast<size_t>(mode)];
-    std::call_once(way.made, [&] {
-      Assembly assembly;
-      asmjit::x86::Assembler assembler(&assembly.code());
-      emit_trampoline(assembler, mode, translating_.retpolines);
-      assembly.finish();
-      way.code.emplace(assembly.place(pool_));
-    });
-    return reinterpret_cast<Trampoline>(reinterpret_cast<uintptr_t>(way.code->bytes().data()));
+  const SharedCode& shared_code(vm::Mode mode) const {
+    Shared& shared = shared_[static_cast<size_t>(mode)];
+    std::call_once(shared.made, [&] { make(shared, mode); });
+    return shared.code;
+  }
+
+  void make(Shared& shared, vm::Mode mode) const {
+    Assembly assembly;
+    asmjit::x86::Assembler assembler(&assembly.code());
+    IndirectBranches branches(assembler, translating_.retpolines);
+    emit_trampoline(assembler, mode, branches);
+    const size_t access_search = assembler.offset();
+    if (mode == vm::Mode::kChecked) emit_access_search(assembler, branches);
+    branches.thunks();
+    assembly.finish();
+    shared.block.emplace(assembly.place(pool_));
+    const uint8_t* code = shared.block->bytes().data();
+    shared.code.trampoline = reinterpret_cast<Trampoline>(reinterpret_cast<uintptr_t>(code));
+    shared.code.access_search = code + access_search;
   }
 
   uint64_t next_seed() const {
@@ -69,7 +80,7 @@ class Jit final : public vm::Engine {
   mutable vm::Random seeds_;  // a program each
   mutable std::optional<PerfMap> perf_map_;
   mutable CodePool pool_;                 // before what lies in it
-  mutable std::array<WayIn, 2> ways_in_;  // by mode
+  mutable std::array<Shared, 2> shared_;  // by mode
 };
 
 }  // namespace

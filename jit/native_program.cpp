@@ -16,16 +16,17 @@ vm::EntryFunction NativeProgram::entry() const {
 }
 
 std::unique_ptr<NativeProgram> translate(const vm::Program& program, vm::Mode mode,
-                                         const Translating& options, CodePool& pool, Trampoline trampoline) {
+                                         const Translating& options, CodePool& pool,
+                                         const SharedCode& shared) {
   Assembly assembly;
-  Emitter emitter(program, mode, options, assembly.code());
+  Emitter emitter(program, mode, options, shared, assembly.code());
   emitter.emit();
   assembly.finish();
   CodeLayout layout = emitter.layout();
   layout.text_size = static_cast<uint32_t>(assembly.code().textSection()->bufferSize());
   const auto symbols =
       options.gdb_objects || options.perf_map ? code_symbols(program, layout) : std::vector<CodeSymbol>();
-  auto made = std::make_unique<NativeProgram>(std::move(layout), assembly.place(pool), trampoline);
+  auto made = std::make_unique<NativeProgram>(std::move(layout), assembly.place(pool), shared.trampoline);
   if (options.perf_map) options.perf_map->add(made->machine_code(), symbols);
   if (options.gdb_objects) made->show_to_gdb(symbols);
   return made;

@@ -10,7 +10,7 @@
 #include "jit/code_pool.hpp"
 #include "jit/gdb_object.hpp"
 #include "jit/perf_map.hpp"
-#include "jit/trampoline.hpp"
+#include "jit/shared_code.hpp"
 #include "vm/cpu.hpp"
 #include "vm/engine.hpp"
 
@@ -63,6 +63,7 @@ class NativeProgram final : public vm::Executable {
 };
 
 std::unique_ptr<NativeProgram> translate(const vm::Program& program, vm::Mode mode,
-                                         const Translating& options, CodePool& pool, Trampoline trampoline);
+                                         const Translating& options, CodePool& pool,
+                                         const SharedCode& shared);
 
 }  // namespace skep::jit

@@ -3,6 +3,7 @@
 #include <asmjit/x86.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "isa/instruction.hpp"
@@ -32,6 +33,10 @@ inline constexpr Gp kPreserved[] = {asmjit::x86::rbp, asmjit::x86::rbx, asmjit::
                                     asmjit::x86::r13, asmjit::x86::r14, asmjit::x86::r15};
 
 inline Gp native(unsigned reg) { return kBpfRegisters[reg]; }
+// A field of the CPU's vm::RunState, by its offset.
+inline asmjit::x86::Mem run_state(size_t offset) {
+  return asmjit::x86::qword_ptr(kCpu, static_cast<int32_t>(offset));
+}
 // The low 8, 16, 32 or all 64 bits.
 inline Gp part(const Gp& reg, unsigned bits) {
   switch (bits) {

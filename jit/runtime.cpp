@@ -10,11 +10,10 @@ void raise_fault(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, vm::Fa
   cpu.raise({.kind = kind, .slot = slot, .program = &program, .address = address, .size = size});
 }
 
-bool hold_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint32_t kind,
-                 KeptRegion* keep) noexcept {
+bool hold_access(vm::Cpu& cpu, uint32_t slot, uint64_t address, uint32_t kind, KeptRegion* keep) noexcept {
   vm::Region lasting;
   const bool write = (kind & kWriteOfKind) != 0;
-  if (!cpu.check_access(program, slot, address, kind & kBytesOfKind, write, &lasting)) return false;
+  if (!cpu.check_access(*cpu.program, slot, address, kind & kBytesOfKind, write, &lasting)) return false;
   if (!keep || lasting.size == 0) return true;
   keep->begin = lasting.begin;
   for (size_t n = 0; n < keep->limits.size(); ++n) {

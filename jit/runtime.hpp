@@ -24,10 +24,9 @@ inline constexpr uint32_t kBytesOfKind = 15;
 inline constexpr uint32_t kWriteOfKind = 16;
 constexpr uint32_t access_kind(unsigned bytes, bool write) { return bytes | (write ? kWriteOfKind : 0); }
 
-// False: not allowed, and the fault is raised. Puts the region that holds the access into `keep`, if there is
-// one to keep; `keep` may be nullptr.
-bool hold_access(vm::Cpu& cpu, const vm::Program& program, uint32_t slot, uint64_t address, uint32_t kind,
-                 KeptRegion* keep) noexcept;
+// An access of the running program's. False: not allowed, and the fault is raised. Puts the region that holds
+// it into `keep`, if there is one to keep; `keep` may be nullptr.
+bool hold_access(vm::Cpu& cpu, uint32_t slot, uint64_t address, uint32_t kind, KeptRegion* keep) noexcept;
 
 // Returned in rax and rdx.
 struct TailCall {

@@ -2,15 +2,14 @@
 
 #include <iterator>
 
-#include "jit/emitter.hpp"
+#include "jit/registers.hpp"
 
 namespace skep::jit {
 
 using vm::RunState;
 namespace x86 = asmjit::x86;
 
-void emit_trampoline(x86::Assembler& a, vm::Mode mode, bool retpolines) {
-  IndirectBranches branches(a, retpolines);
+void emit_trampoline(x86::Assembler& a, vm::Mode mode, IndirectBranches& branches) {
   const x86::Mem fuel = run_state(offsetof(RunState, fuel));
   for (const Gp& reg : kPreserved) a.push(reg);
   a.mov(kCpu, x86::rdi);
@@ -29,7 +28,13 @@ void emit_trampoline(x86::Assembler& a, vm::Mode mode, bool retpolines) {
   a.pop(run_state(offsetof(RunState, native_stack)));
   for (size_t n = std::size(kPreserved); n-- > 0;) a.pop(kPreserved[n]);
   a.ret();
-  branches.thunks();
+}
+
+void emit_unwinding(x86::Assembler& a, vm::Mode mode) {
+  a.mov(x86::rsp, run_state(offsetof(RunState, native_stack)));
+  if (mode == vm::Mode::kChecked) a.mov(kFuel, run_state(offsetof(RunState, fuel)));
+  a.xor_(x86::eax, x86::eax);
+  a.ret();
 }
 
 void note_way_out(x86::Assembler& a) {
