@@ -173,13 +173,19 @@ std::unexpected<DecodeError> refuse(size_t slot, const Encoded& e, std::string_v
                                      fmt::format("insn {} ({}): {}", slot, bytes_of(e), what), code});
 }
 
-// Compilers before clang 19 put the register of a call by register into imm.
-Encoded with_call_register_in_dst(Encoded e) {
-  if (e.dst == 0 && e.imm > 0 && e.imm <= kMaxRegister) {
-    e.dst = static_cast<uint8_t>(e.imm & 0xf);
-    e.imm = 0;
-  }
-  return e;
+// Fields on their own: a bit-field written into an Encoded and then read with all of it stalls.
+struct Operands {
+  uint8_t dst;
+  uint8_t src;
+  int16_t off;
+  int32_t imm;
+};
+
+Operands operands_of(const Encoded& e, Form form) {
+  // Compilers before clang 19 put the register of a call by register into imm.
+  if (form == Form::kCallReg && e.dst == 0 && e.imm > 0 && e.imm <= kMaxRegister)
+    return {static_cast<uint8_t>(e.imm), e.src, e.off, 0};
+  return {e.dst, e.src, e.off, e.imm};
 }
 
 const char* name_of_field(unsigned fields) {
@@ -209,39 +215,36 @@ std::expected<std::vector<Instruction>, DecodeError> decode(std::span<const Enco
   out.reserve(program.size());
   const OpcodeIndex& index = opcode_index();
   for (size_t slot = 0; slot < program.size(); ++slot) {
-    Encoded e = program[slot];
+    const Encoded& e = program[slot];
     const uint8_t found = find_row(index, e);
-    if (found == OpcodeIndex::kNone) return refuse(slot, program[slot], unknown(e));
+    if (found == OpcodeIndex::kNone) return refuse(slot, e, unknown(e));
     const Row* r = &kTable[found];
     const OpcodeIndex::Asked& asked = index.of_row[found];
-    if (r->form == Form::kCallReg) e = with_call_register_in_dst(e);
-    if (e.dst > kMaxRegister)
-      return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.dst}));
-    if (r->key != Key::kSrc && e.src > kMaxRegister)
-      return refuse(slot, program[slot], fmt::format("R{} is invalid", unsigned{e.src}));
-    if (const unsigned unused = field_set(e.dst != 0, e.src != 0, e.off != 0, e.imm != 0) & asked.reserved;
+    const Operands o = operands_of(e, r->form);
+    if (o.dst > kMaxRegister) return refuse(slot, e, fmt::format("R{} is invalid", o.dst));
+    if (r->key != Key::kSrc && o.src > kMaxRegister)
+      return refuse(slot, e, fmt::format("R{} is invalid", o.src));
+    if (const unsigned unused = field_set(o.dst != 0, o.src != 0, o.off != 0, o.imm != 0) & asked.reserved;
         unused != 0)
-      return refuse(slot, program[slot],
-                    fmt::format("{} uses reserved field {}", r->name, name_of_field(unused)));
-    if ((asked.writes_dst && e.dst == kFramePointer) || (asked.writes_src && e.src == kFramePointer))
-      return refuse(slot, program[slot], "frame pointer is read only", EACCES);
+      return refuse(slot, e, fmt::format("{} uses reserved field {}", r->name, name_of_field(unused)));
+    if ((asked.writes_dst && o.dst == kFramePointer) || (asked.writes_src && o.src == kFramePointer))
+      return refuse(slot, e, "frame pointer is read only", EACCES);
 
-    Instruction i{r->op, e.dst, e.src, e.off, static_cast<uint32_t>(slot), e.imm};
+    Instruction& i = out.emplace_back(r->op, o.dst, o.src, o.off, static_cast<uint32_t>(slot), o.imm);
     if (r->key == Key::kSrc) i.src = 0;
     if (r->key == Key::kOff && !asked.key_is_operand) i.off = 0;
     if (r->key == Key::kImm && !asked.key_is_operand) i.imm = 0;
     if (r->cls == Class::kLdImm) {
       if (slot + 1 == program.size())
-        return refuse(slot, program[slot], "the second slot of the 64-bit immediate is missing");
+        return refuse(slot, e, "the second slot of the 64-bit immediate is missing");
       const Encoded& high = program[++slot];
       if (high.opcode != 0 || high.dst != 0 || high.src != 0 || high.off != 0)
         return refuse(slot, high, "the second slot of a 64-bit immediate uses reserved fields");
       if ((i.op == Op::kLdMapFd || i.op == Op::kLdMapIdx) && high.imm != 0)
         return refuse(slot, high, "the second immediate of a map reference has to be zero");
       i.imm = static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(high.imm)) << 32 |
-                                   static_cast<uint32_t>(e.imm));
+                                   static_cast<uint32_t>(o.imm));
     }
-    out.push_back(i);
   }
   return out;
 }

@@ -127,14 +127,12 @@ class Lowering {
     out_.call_sites.reserve(static_cast<size_t>(std::ranges::count_if(out_.decoded, is_helper_call)));
     out_.code.reserve(out_.decoded.size());
     for (const Instruction& i : out_.decoded) {
-      LoweredInstruction l{.op = operation(i.op),
-                           .dst = i.dst,
-                           .src = i.src,
-                           .off = i.off,
-                           .slot = i.slot,
-                           .imm = static_cast<uint64_t>(i.imm)};
+      // In its place from the beginning: what is read wider than it was written stalls.
+      LoweredInstruction& l = out_.code.emplace_back(operation(i.op), i.dst, i.src);
+      l.off = i.off;
+      l.slot = i.slot;
+      l.imm = static_cast<uint64_t>(i.imm);
       if (auto done = resolve_one(i, l); !done) return done;
-      out_.code.push_back(l);
     }
     return {};
   }
@@ -144,7 +142,7 @@ class Lowering {
     // Most instructions name nothing.
     if (cls != Class::kJump && cls != Class::kControl && cls != Class::kLdImm) return {};
     if (is_jump(i)) {
-      const auto here = static_cast<uint32_t>(out_.code.size());
+      const auto here = static_cast<uint32_t>(out_.code.size()) - 1;
       l.target = index_of(i.target_slot());
       l.cost = l.target <= here ? here - l.target + 1 : 0;
     } else if (i.op == Op::kCallLocal || i.op == Op::kLdFunc) {
@@ -180,7 +178,7 @@ class Lowering {
             "insn {}: cannot call GPL-restricted function bpf_{}#{} from non-GPL compatible program", i.slot,
             helper->name, helper->id));
     }
-    if (helper && helper->special == Special::kTailCall && out_.code.size() >= out_.subprograms.front().end)
+    if (helper && helper->special == Special::kTailCall && out_.code.size() > out_.subprograms.front().end)
       out_.functions_tail_call = true;
     out_.call_sites.push_back({helper, &program_, i.slot});
     l.imm = reinterpret_cast<uintptr_t>(&out_.call_sites.back());
