@@ -9,11 +9,11 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <exception>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "bench/measure.hpp"
 #include "bench/skep_program.hpp"
 #include "bench/suite.hpp"
 #include "bench/table.hpp"
@@ -124,6 +124,8 @@ void print_tables(const std::vector<Input>& inputs, const Timings& timings, bool
   print_fits(points, as_markdown);
 }
 
+}  // namespace
+
 int measure(int argc, char** argv) {
   const bool as_markdown = take_flag(argc, argv, "--markdown");
   initialize(argc, argv);
@@ -143,12 +145,4 @@ int measure(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace skep::bench
-
-int main(int argc, char** argv) try {
-  return skep::bench::measure(argc, argv);
-} catch (const std::exception& error) {
-  fmt::print(stderr, "{}\n", error.what());
-  return 1;
-}

@@ -8,12 +8,12 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
-#include <exception>
 #include <stdexcept>
 #include <vector>
 
 #include "bench/instruction_count.hpp"
 #include "bench/kernel_program.hpp"
+#include "bench/measure.hpp"
 #include "bench/skep_program.hpp"
 #include "bench/suite.hpp"
 #include "bench/table.hpp"
@@ -172,6 +172,8 @@ std::string cpu_argument(int& argc, char** argv) {
   return "v3";
 }
 
+}  // namespace
+
 int measure(int argc, char** argv) {
   const std::string cpu = cpu_argument(argc, argv);
   const bool as_markdown = take_flag(argc, argv, "--markdown");
@@ -185,12 +187,4 @@ int measure(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace skep::bench
-
-int main(int argc, char** argv) try {
-  return skep::bench::measure(argc, argv);
-} catch (const std::exception& error) {
-  fmt::print(stderr, "{}\n", error.what());
-  return 1;
-}

@@ -10,11 +10,11 @@
 #include <array>
 #include <cstdio>
 #include <deque>
-#include <exception>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
 
+#include "bench/measure.hpp"
 #include "bench/skep_program.hpp"
 #include "bench/suite.hpp"
 #include "bench/table.hpp"
@@ -150,6 +150,8 @@ void print_table(const char* what, const std::deque<Subject>& all, const Timings
   table.print(as_markdown);
 }
 
+}  // namespace
+
 int measure(int argc, char** argv) {
   const bool verified = take_flag(argc, argv, "--mode=verified");
   static_cast<void>(take_flag(argc, argv, "--mode=checked"));
@@ -170,12 +172,4 @@ int measure(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace skep::bench
-
-int main(int argc, char** argv) try {
-  return skep::bench::measure(argc, argv);
-} catch (const std::exception& error) {
-  fmt::print(stderr, "{}\n", error.what());
-  return 1;
-}

@@ -9,6 +9,7 @@
 
 #include "fuzz/choices.hpp"
 #include "fuzz/generated_program.hpp"
+#include "fuzz/plain_helpers.hpp"
 #include "fuzz/raw_machine.hpp"
 #include "fuzz/target.hpp"
 #include "helpers/helpers.hpp"
@@ -34,33 +35,12 @@ struct Header {
 static_assert(sizeof(Header) == 8);
 
 constexpr size_t kJitOptions = 32;  // all of Header::jit's
-constexpr int32_t kMix = 1000;
-constexpr int32_t kCallTwice = 1001;
 constexpr uint32_t kMemorySize = 64;
-
-uint64_t mix(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, vm::Cpu&) {
-  return a ^ (b * 3) ^ (c * 5) ^ (d * 7) ^ (e * 11);
-}
-
-uint64_t call_twice(uint64_t callback, uint64_t argument, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
-  uint64_t sum = 0;
-  for (uint64_t n = 0; n < 2; ++n) {
-    sum += cpu.call_back(callback, {n, argument, 0, 0, 0});
-    if (cpu.stopped()) return 0;
-  }
-  return sum;
-}
 
 // Helpers whose result depends on nothing but the state that a run begins in: an updated element of a hash
 // table lies where earlier runs left room.
 std::vector<vm::HelperRow> helpers() {
-  using enum vm::Argument;
-  std::vector<vm::HelperRow> rows{
-      {.id = kMix,
-       .name = "mix",
-       .arguments = {kAnything, kAnything, kAnything, kAnything, kAnything},
-       .function = mix},
-      {.id = kCallTwice, .name = "call_twice", .arguments = {kCallback, kAnything}, .function = call_twice}};
+  std::vector<vm::HelperRow> rows = plain_helpers();
   for (const vm::HelperRow& row : helpers::builtin_helpers()) {
     switch (row.id) {
       case BPF_FUNC_map_lookup_elem:

@@ -49,6 +49,15 @@ int make_memory_file() {
   return memfd_create("skep-jit", MFD_CLOEXEC);
 }
 
+// A wish only. What is close to skep's own functions calls them directly; there is room below them, the heap
+// is above.
+void* near_functions() {
+  static constexpr uintptr_t kApart = uintptr_t{512} * 1024 * 1024;
+  static constexpr uintptr_t kPage = 4096;
+  const auto here = reinterpret_cast<uintptr_t>(&make_memory_file);
+  return here > 2 * kApart ? reinterpret_cast<void*>((here - kApart) / kPage * kPage) : nullptr;
+}
+
 }  // namespace
 
 struct CodePool::Chunk {
@@ -62,7 +71,7 @@ struct CodePool::Chunk {
     auto chunk = std::make_unique<Chunk>();
     chunk->file = make_memory_file();
     if (chunk->file < 0 || ftruncate(chunk->file, static_cast<off_t>(size)) != 0) return nullptr;
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_EXEC, MAP_SHARED, chunk->file, 0);
+    void* memory = mmap(near_functions(), size, PROT_READ | PROT_EXEC, MAP_SHARED, chunk->file, 0);
     if (memory == MAP_FAILED) return nullptr;
     chunk->memory = static_cast<uint8_t*>(memory);
     chunk->size = size;

@@ -79,8 +79,10 @@ void Emitter::known_tail_call(const vm::CallSite& site, const vm::KnownCall& kno
   a_.test(kAddress, kAddress);
   a_.jz(prepare);
   a_.bind(prepared);
-  a_.mov(x86::rax, x86::qword_ptr(kScratch, offsetof(vm::TailTarget, cost)));
-  take_fuel(x86::rax, site.slot);
+  if (checked()) {
+    a_.mov(x86::rax, x86::qword_ptr(kScratch, offsetof(vm::TailTarget, cost)));
+    take_fuel(x86::rax, site.slot);
+  }
   a_.mov(x86::rax, x86::qword_ptr(kScratch, offsetof(vm::TailTarget, program)));
   a_.mov(run_state(offsetof(RunState, program)), x86::rax);
   enter_target();
@@ -104,8 +106,8 @@ void Emitter::known_tail_call(const vm::CallSite& site, const vm::KnownCall& kno
 
 // Jumps to the code in kAddress. The target's frame takes the place of this one. It sees r1 alone.
 void Emitter::enter_target() {
-  a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
   if (checked()) {
+    a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
     forget_values();
     for (unsigned n = 0; n <= 9; ++n)
       if (n != 1) a_.xor_(native(n).r32(), native(n).r32());
@@ -248,7 +250,7 @@ void Emitter::loop_body(const LocalCall& call) {
   asked.setSize(4);
   Mem made = asked.cloneAdjusted(4);
   save_registers(saved);
-  a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
+  if (checked()) a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
   a_.bind(again);
   take_fuel(imm(callback.length()), slot);
   a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));

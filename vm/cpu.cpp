@@ -28,6 +28,8 @@ void Cpu::prepare_runs(EngineKind engine, Mode mode) {
   run().last_read = {};
   run().last_write = {};
   packet_context = nullptr;
+  // Which of it is not asked there.
+  if (mode == Mode::kVerified) expect_whole_stack_written();
 }
 
 void Cpu::zero_stack() {

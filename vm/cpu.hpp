@@ -30,10 +30,13 @@ struct Region {
 };
 
 // What the engines' code reads and writes while a program runs. Standard layout: the JIT addresses its
-// fields.
+// fields. What is counted comes first: processors pass on a store to a load of the same register and a short
+// displacement at once.
 struct RunState {
   int64_t fuel = 0;          // negative: used up
   uint64_t faulted = 0;      // not 0: the run is over, unwind
+  uint32_t tail_calls = 0;
+  uint32_t cpu = 0;          // its number
   uint64_t stack_begin = 0;  // kMaxFrames frames; the first frame is the lowest
   uint64_t stack_end = 0;
   uint64_t frame_top = 0;               // r10 of the next function entered from C++
@@ -45,8 +48,6 @@ struct RunState {
   Region context;
   Region last_read;  // the element value read last, tried before a search
   Region last_write;
-  uint32_t tail_calls = 0;
-  uint32_t cpu = 0;  // its number
   EngineKind engine = EngineKind::kInterpreter;
   Mode mode = Mode::kChecked;
   // Bytes from stack_begin on that runs may have written since they were zeroed last.
@@ -121,16 +122,22 @@ class Cpu : public RunState {
   // What stays the same over runs of one program.
   void prepare_runs(EngineKind engine, Mode mode);
   // What a program left on the stack is the next one's to see only where the verifier lets it.
-  bool has_stack_to_zero() const { return mode == Mode::kChecked && stack_written != 0; }
-  // What a run may have changed; but for the stack.
+  bool has_stack_to_zero() const { return stack_written != 0; }
+  // What a run may have changed.
   void begin_run(const Program& program, int64_t fuel) {
     run().fuel = fuel;
     run().faulted = 0;
     run().frame_top = run().stack_begin + kFrameSize;
-    enter(program);
+    run().program = &program;
     run().tail_calls = 0;
     grants_.clear();
-    run().stack_written = std::max(run().stack_written, program.stack_reach());
+  }
+  // And what matters in checked mode alone.
+  void begin_checked_run(const Program& program, int64_t fuel) {
+    if (has_stack_to_zero()) zero_stack();
+    begin_run(program, fuel);
+    enter(program);
+    run().stack_written = program.stack_reach();
   }
   void zero_stack();
 

@@ -19,6 +19,7 @@ Runner::Runner(Cpu& cpu, const Program& program, const RunOptions& options)
       fuel_(static_cast<int64_t>(std::min<uint64_t>(options.fuel, std::numeric_limits<int64_t>::max()))),
       guard_(cpu.machine().epochs(), cpu.id()) {
   entry_ = executable_.entry();
+  if (options.mode == Mode::kVerified && !clock_) quick_entry_ = entry_;
   cpu.prepare_runs(options.engine, options.mode);
 }
 

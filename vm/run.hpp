@@ -38,10 +38,10 @@ class Runner {
 
   // r1 points at the memory itself and r2 is its length; empty memory: r1 = 0, r2 = 0. Raw programs only.
   RunResult run(std::span<std::byte> memory) {
-    if (!entry_ || clock_ || !guard_.is_current() || cpu_.has_stack_to_zero()) [[unlikely]]
+    if (!quick_entry_ || !guard_.is_current()) [[unlikely]]
       return run_slowly(memory);
     cpu_.begin_run(program_, fuel_);
-    const uint64_t r0 = entry_(set_memory(memory), memory.size(), cpu_);
+    const uint64_t r0 = quick_entry_(set_memory(memory), memory.size(), cpu_);
     return {r0, cpu_.stopped()};
   }
   // In place of a run that cannot be made: leaves its fault in the CPU.
@@ -55,8 +55,10 @@ class Runner {
  private:
   void begin() {
     guard_.renew();
-    if (cpu_.has_stack_to_zero()) cpu_.zero_stack();
-    cpu_.begin_run(program_, fuel_);
+    if (cpu_.mode == Mode::kChecked)
+      cpu_.begin_checked_run(program_, fuel_);
+    else
+      cpu_.begin_run(program_, fuel_);
     if (clock_) clock_->run_started();
   }
   uint64_t set_memory(std::span<std::byte> memory) {
@@ -75,6 +77,7 @@ class Runner {
   Cpu& cpu_;
   const Program& program_;
   EntryFunction entry_;
+  EntryFunction quick_entry_ = nullptr;  // of a verified program; where runs need nothing else
   const Executable& executable_;
   Clock* clock_;  // nullptr: not simulated
   int64_t fuel_;

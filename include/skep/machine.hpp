@@ -76,7 +76,7 @@ struct MachineOptions {
   Engine engine = Engine::kJit;
   Mode mode = Mode::kChecked;
   // Per run, about the number of instructions it may execute. In verified mode, where programs end by
-  // themselves, only callbacks and tail calls count.
+  // themselves, only callbacks count.
   uint64_t fuel = 1'000'000'000;
   // Optimisations to leave out, by name (see pass_names()), to find the one that a wrong result comes from.
   std::vector<std::string> without_passes = {};

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "engine_pair.hpp"
+#include "fuzz/plain_helpers.hpp"
 #include "helpers/helpers.hpp"
 #include "vm/random.hpp"
 
@@ -15,31 +16,8 @@ namespace {
 using vm::FaultKind;
 using vm::Mode;
 
-constexpr int32_t kMix = 1;
-constexpr int32_t kCallTwice = 2;
-
-uint64_t mix(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, vm::Cpu&) {
-  return a ^ (b * 3) ^ (c * 5) ^ (d * 7) ^ (e * 11);
-}
-
-uint64_t call_twice(uint64_t callback, uint64_t argument, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
-  uint64_t sum = 0;
-  for (uint64_t n = 0; n < 2; ++n) {
-    sum += cpu.call_back(callback, {n, argument, 0, 0, 0});
-    if (cpu.stopped()) return 0;
-  }
-  return sum;
-}
-
-std::vector<vm::HelperRow> helpers() {
-  using enum vm::Argument;
-  return {
-      {.id = kMix,
-       .name = "mix",
-       .arguments = {kAnything, kAnything, kAnything, kAnything, kAnything},
-       .function = mix},
-      {.id = kCallTwice, .name = "call_twice", .arguments = {kCallback, kAnything}, .function = call_twice}};
-}
+using fuzz::kCallTwice;
+using fuzz::kMix;
 
 std::vector<std::byte> random_bytes(uint64_t seed, size_t size) {
   vm::Random random(seed);
@@ -51,7 +29,7 @@ std::vector<std::byte> random_bytes(uint64_t seed, size_t size) {
 // How the runs ended, to see that the programs are worth running.
 std::map<FaultKind, unsigned> compare(uint64_t first, uint64_t count, const JitOptions& jit,
                                       fuzz::GeneratorOptions options) {
-  EnginePair pair(helpers(), jit);
+  EnginePair pair(fuzz::plain_helpers(), jit);
   options.plain_helper = kMix;
   options.callback_helper = kCallTwice;
   pair.set_memory(random_bytes(first, options.memory_size));
@@ -87,7 +65,7 @@ TEST(RandomPrograms, EnginesAgreeWithoutBmi2) {
 
 // Verified mode is for programs that do not fault: a checked run tells which those are.
 TEST(RandomPrograms, EnginesAgreeInVerifiedMode) {
-  EnginePair pair(helpers());
+  EnginePair pair(fuzz::plain_helpers());
   const fuzz::GeneratorOptions options{.functions = 5,
                                        .memory_size = 256,
                                        .plain_helper = kMix,

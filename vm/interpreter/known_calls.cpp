@@ -150,11 +150,13 @@ const Step* known_tail_call(const Step* step, Activation& a, Cpu& cpu) {
   const maps::ObjectHolder* holder = slot->load(std::memory_order_acquire);
   if (!holder) return no_tail_call<mode>(step, a, cpu);
   const auto& found = *static_cast<const TailTarget*>(holder->run_data);
-  cpu.fuel -= static_cast<int64_t>(found.cost);
-  if (cpu.fuel < 0) [[unlikely]]
-    return out_of_fuel(step, a, cpu);
+  if constexpr (mode == Mode::kChecked) {
+    cpu.fuel -= static_cast<int64_t>(found.cost);
+    if (cpu.fuel < 0) [[unlikely]]
+      return out_of_fuel(step, a, cpu);
+    cpu.expect_whole_stack_written();
+  }
   cpu.enter(*found.program);
-  cpu.expect_whole_stack_written();
   begin_target<mode>(a, cpu);
   const void* first = found.steps[static_cast<size_t>(mode)].load(std::memory_order_acquire);
   if (!first) [[unlikely]]

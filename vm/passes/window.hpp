@@ -37,7 +37,7 @@ class Window {
   bool holds_since(uint8_t reg, uint32_t n) const;
   // What a register held before operation n.
   Version version_before(uint8_t reg, uint32_t n) const;
-  // The same for now, supposing that operations a and b go.
+  // What it would hold before the operation being looked at, were operations a and b gone.
   Version version_without(uint8_t reg, uint32_t a, uint32_t b) const;
   // Nobody reads what the register holds before operation n once n is done.
   bool dies_at(uint8_t reg, uint32_t n) const;
