@@ -50,9 +50,9 @@ uint64_t map_update_elem(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uin
   return closed_to_writes(map) ? error(EPERM) : result(map.update(memory(r2), memory(r3), r4, cpu.id()));
 }
 
-uint64_t map_delete_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu&) {
+uint64_t map_delete_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
   maps::Map& map = map_of(r1);
-  return closed_to_writes(map) ? error(EPERM) : result(map.erase(memory(r2)));
+  return closed_to_writes(map) ? error(EPERM) : result(map.erase_on(memory(r2), cpu.id()));
 }
 
 uint64_t map_lookup_percpu_elem(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t, uint64_t, vm::Cpu&) {

@@ -1,13 +1,8 @@
 #include "maps/epoch.hpp"
 
-#include <new>
-#include <span>
-#include <thread>
 #include <utility>
 
 namespace skep::maps {
-
-EpochDomain::EpochDomain(unsigned cpus) : cpus_(cpus), cpu_participants_(new Participant[cpus]) {}
 
 EpochDomain::~EpochDomain() {
   // What is reclaimed here may retire more, hence the loop.
@@ -18,69 +13,11 @@ EpochDomain::~EpochDomain() {
       node = next;
     }
   }
-  for (TaskBlock* block = tasks_.next.load(std::memory_order_acquire); block != nullptr;) {
-    const std::unique_ptr<TaskBlock> gone(block);
-    block = block->next.load(std::memory_order_acquire);
-  }
 }
 
 void EpochDomain::CpuGuard::reenter() {
   domain_.leave(participant_);
-  domain_.settle(participant_, domain_.epoch_.load(std::memory_order_acquire));
-}
-
-EpochDomain::Participant& EpochDomain::claim_task_participant() {
-  TaskBlock* block = &tasks_;
-  for (;;) {
-    const uint64_t epoch = epoch_.load(std::memory_order_acquire);
-    for (Participant& participant : block->participants) {
-      uint64_t idle = kIdle;
-      // Relaxed look first, to leave lines of participants in use alone. The exchange acquires the release of
-      // the participant's last guard and is seq_cst for the same reason as the store in settle(), which
-      // follows.
-      if (participant.epoch.load(std::memory_order_relaxed) == kIdle &&
-          participant.epoch.compare_exchange_strong(idle, epoch, std::memory_order_seq_cst)) {
-        settle(participant, epoch);
-        return participant;
-      }
-    }
-    // seq_cst, here and in try_advance(): an advance that missed the new block precedes every store to its
-    // slots.
-    TaskBlock* next = block->next.load(std::memory_order_seq_cst);
-    if (next == nullptr) {
-      std::unique_ptr<TaskBlock> fresh(new (std::nothrow) TaskBlock);
-      if (fresh == nullptr) {
-        std::this_thread::yield();
-        next = &tasks_;
-      } else if (block->next.compare_exchange_strong(next, fresh.get(), std::memory_order_seq_cst)) {
-        next = fresh.release();
-      }
-    }
-    block = next;
-  }
-}
-
-bool EpochDomain::passes(const Participant* first, size_t count, uint64_t epoch) {
-  for (const Participant& participant : std::span(first, count)) {
-    // seq_cst: pairs with the store in settle() by total order, with the store in leave() as its acquire.
-    const uint64_t entered = participant.epoch.load(std::memory_order_seq_cst);
-    if (entered != kIdle && entered != epoch) return false;
-  }
-  return true;
-}
-
-bool EpochDomain::try_advance() {
-  // seq_cst: comes before the scan in the total order, see (1).
-  uint64_t epoch = epoch_.load(std::memory_order_seq_cst);
-  if (!passes(cpu_participants_.get(), cpus_, epoch)) return false;
-  for (const TaskBlock* block = &tasks_; block != nullptr;
-       block = block->next.load(std::memory_order_seq_cst)) {
-    if (!passes(block->participants, kTasksPerBlock, epoch)) return false;
-  }
-  // Releases what the scan acquired to those who read the new epoch. When it fails another thread has
-  // advanced, which serves as well.
-  epoch_.compare_exchange_strong(epoch, epoch + 1, std::memory_order_seq_cst);
-  return true;
+  domain_.clock_.enter(participant_);
 }
 
 void EpochDomain::retire(Retired& node, void (*reclaim)(Retired*)) {

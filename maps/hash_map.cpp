@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "maps/attributes.hpp"
+#include "maps/epoch.hpp"
+#include "maps/hash_table_impl.hpp"
 #include "maps/value_copy.hpp"
 
 namespace skep::maps {
@@ -41,66 +43,61 @@ Result<void> check_attributes(const MapSpec& spec, bool per_cpu) {
 }
 
 // The kernel keeps an element per CPU beside max_entries, so that a full map can be updated on all of them.
+// Memory is committed as elements are first used: what BPF_F_NO_PREALLOC saves is the claim to it.
 uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment) {
   return (spec.flags & BPF_F_NO_PREALLOC) != 0 ? 0 : uint64_t{spec.max_entries} + environment.cpus;
 }
 
 }  // namespace
 
+// What the maps' lookup() does, made for a map type and a key size.
+template <class Type>
+template <uint32_t kKeySize>
+void* SizedLookup<Type>::find(Map& map, const void* key, unsigned cpu) noexcept {
+  auto& self = static_cast<Type&>(map);
+  Element* element = self.table().template find_sized<kKeySize>(key);
+  return element == nullptr ? nullptr : self.Type::program_value(element, cpu);
+}
+
+template <class Type>
+Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
+  switch (key_size) {
+    case 4:
+      return find<4>;
+    case 8:
+      return find<8>;
+    case 16:
+      return find<16>;
+    default:
+      return [](Map& map, const void* key, unsigned cpu) noexcept {
+        return static_cast<Type&>(map).Type::lookup(key, cpu);
+      };
+  }
+}
+
 HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
     : Map(spec, environment),
-      pool_(*environment.epochs, {spec.key_size, spec.value_size, cpu_values},
+      pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values},
             reserved_elements(spec, environment)),
-      table_(pool_, spec.key_size, spec.max_entries, buckets_for(spec),
+      table_(pool_, environment.cpus, spec.key_size, spec.max_entries, buckets_for(spec),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 
-int HashMapBase::check_presence(bool present, uint64_t flags) {
-  if (present && flags == BPF_NOEXIST) return -EEXIST;
-  if (!present && flags == BPF_EXIST) return -ENOENT;
-  return 0;
-}
-
-int HashMapBase::make_element(const void* key, uint32_t hash, Element*& made) {
-  if (!table_.reserve()) return -E2BIG;
-  made = pool_.acquire();
-  if (made == nullptr) {
-    table_.release();
-    return -ENOMEM;
-  }
-  made->hash = hash;
-  std::memcpy(pool_.key(made), key, spec().key_size);
-  return 0;
-}
-
 int HashMapBase::erase(const void* key) {
-  const uint32_t hash = table_.hash(key);
-  Element* element = nullptr;
-  {
-    HashTable::BucketLock lock(table_, table_.bucket_of(hash));
-    const HashTable::Position position = lock.locate(key, hash);
-    if (position.element == nullptr) return -ENOENT;
-    element = position.element;
-    lock.remove(position);
-  }
-  table_.release();
-  pool_.retire(element);
-  return 0;
+  ElementPool::TaskCache cache(pool_);
+  return table_.take(key, cache) == nullptr ? -ENOENT : 0;
+}
+
+int HashMapBase::erase_on(const void* key, unsigned cpu) {
+  return table_.take(key, pool_.cache(cpu)) == nullptr ? -ENOENT : 0;
 }
 
 int HashMapBase::read_and_erase(const void* key, void* value, uint64_t flags) {
   if (const int refused = check_read_flags(flags)) return refused;
-  const uint32_t hash = table_.hash(key);
-  Element* element = nullptr;
-  {
-    HashTable::BucketLock lock(table_, table_.bucket_of(hash));
-    const HashTable::Position position = lock.locate(key, hash);
-    if (position.element == nullptr) return -ENOENT;
-    element = position.element;
-    copy_out(element, value);
-    lock.remove(position);
-  }
-  table_.release();
-  pool_.retire(element);
+  ElementPool::TaskCache cache(pool_);
+  Element* element = table_.take(key, cache);
+  if (element == nullptr) return -ENOENT;
+  // Retired, but nobody gets it while we are inside the guard.
+  copy_out(element, value);
   return 0;
 }
 
@@ -116,11 +113,10 @@ int HashMapBase::next_key(const void* key, void* next) {
   uint64_t bucket = 0;
   const Element* element = nullptr;
   if (key != nullptr) {
-    const uint32_t hash = table_.hash(key);
     // A key that is gone sends the caller back to the first one.
-    if (const Element* current = table_.find(key, hash)) {
-      element = HashTable::after(current);
-      bucket = table_.bucket_of(hash) + 1;
+    if (const Element* current = table_.find(key)) {
+      element = table_.after(current);
+      bucket = table_.bucket_of(key) + 1;
     }
   }
   for (; element == nullptr && bucket < table_.buckets(); ++bucket) element = table_.first(bucket);
@@ -133,25 +129,23 @@ int HashMapBase::next_key(const void* key, void* next) {
 // it.
 int HashMapBase::read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, std::byte*& values,
                              uint32_t& copied, bool erase_read) {
-  HashTable::BucketLock lock(table_, bucket);
+  // Both walks begin at one element. What is put in comes before it, so the second finds no more than the
+  // first.
+  Element* const first = table_.first(bucket);
   uint32_t found = 0;
-  for (const Element* element = table_.first(bucket); element != nullptr; element = HashTable::after(element))
-    ++found;
+  for (const Element* element = first; element != nullptr; element = table_.after(element)) ++found;
   if (found > room) return -ENOSPC;
-  copied = found;
-  for (Element* element = table_.first(bucket); element != nullptr;) {
-    std::memcpy(keys, pool_.key(element), spec().key_size);
-    copy_out(element, values);
+  ElementPool::TaskCache cache(pool_);
+  for (Element* element = first; element != nullptr; element = table_.after(element)) {
+    Element* read = element;
+    // Of the key as it is now; it may be gone.
+    if (erase_read) read = table_.take(pool_.key(element), cache);
+    if (read == nullptr) continue;
+    std::memcpy(keys, pool_.key(read), spec().key_size);
+    copy_out(read, values);
     keys += spec().key_size;
     values += user_value_size();
-    // Retired elements keep their way onwards while we are inside the guard.
-    Element* next = HashTable::after(element);
-    if (erase_read) {
-      lock.remove(lock.locate(pool_.key(element), element->hash));
-      table_.release();
-      pool_.retire(element);
-    }
-    element = next;
+    ++copied;
   }
   return 0;
 }
@@ -170,7 +164,6 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   auto* next_value = static_cast<std::byte*>(values);
   int result = -ENOENT;
   for (; bucket < table_.buckets(); ++bucket) {
-    if (table_.first(bucket) == nullptr) continue;
     uint32_t copied = 0;
     result = read_bucket(bucket, room - count, next_slot, next_value, copied, erase_read);
     if (result == -ENOSPC) {
@@ -183,6 +176,22 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   }
   std::memcpy(out, &bucket, sizeof bucket);
   return result;
+}
+
+long HashMapBase::for_each(ElementVisitor& visitor, unsigned cpu) {
+  long visited = 0;
+  for (uint64_t bucket = 0; bucket < table_.buckets(); ++bucket) {
+    for (Element* element = table_.first(bucket); element != nullptr; element = table_.after(element)) {
+      ++visited;
+      if (visitor.visit(pool_.key(element), program_value(element, cpu)) != 0) return visited;
+    }
+  }
+  return visited;
+}
+
+int HashMapBase::clear() {
+  table_.clear();
+  return 0;
 }
 
 MemoryRange HashMapBase::value_containing(uintptr_t address) const { return pool_.value_containing(address); }
@@ -202,70 +211,28 @@ void* HashMap::lookup(const void* key, unsigned /*cpu*/) {
   return element == nullptr ? nullptr : pool().value(element);
 }
 
-template <uint32_t kKeySize>
-void* HashMap::find_value(Map& map, const void* key, unsigned /*cpu*/) noexcept {
-  auto& self = static_cast<HashMap&>(map);
-  Element* element = self.table().find_sized<kKeySize>(key);
-  return element == nullptr ? nullptr : self.pool().value(element);
-}
-
 Map::LookupFunction HashMap::lookup_function() const {
-  switch (spec().key_size) {
-    case 4:
-      return find_value<4>;
-    case 8:
-      return find_value<8>;
-    case 16:
-      return find_value<16>;
-    default:
-      return [](Map& map, const void* key, unsigned cpu) noexcept {
-        return static_cast<HashMap&>(map).HashMap::lookup(key, cpu);
-      };
-  }
+  return SizedLookup<HashMap>::function_for(spec().key_size);
 }
 
-int HashMap::update(const void* key, const void* value, uint64_t flags, unsigned /*cpu*/) {
+int HashMap::put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache) {
   // A lock is an unknown flag too: no value has one.
   if (flags > BPF_EXIST) return -EINVAL;
-  const uint32_t hash = table().hash(key);
-  HashTable::BucketLock lock(table(), table().bucket_of(hash));
-  const HashTable::Position position = lock.locate(key, hash);
-  if (const int refused = check_presence(position.element != nullptr, flags)) return refused;
-  Element* element = nullptr;
-  if (position.element != nullptr) {
-    element = pool().acquire();
-    if (element == nullptr) return -ENOMEM;
-    element->hash = hash;
-    std::memcpy(pool().key(element), key, spec().key_size);
+  return table().put(key, flags, cache, [&](Element* element) {
     copy_value_relaxed(pool().value(element), value, spec().value_size);
-    lock.replace(position, element);
-    pool().retire(position.element);
-    return 0;
-  }
-  if (const int refused = make_element(key, hash, element)) return refused;
-  copy_value_relaxed(pool().value(element), value, spec().value_size);
-  lock.insert(element);
-  return 0;
+  });
+}
+
+int HashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
+  return put(key, value, flags, pool().cache(cpu));
 }
 
 int HashMap::write(const void* key, const void* value, uint64_t flags) {
-  return update(key, value, flags, 0);
+  ElementPool::TaskCache cache(pool());
+  return put(key, value, flags, cache);
 }
 
-long HashMap::for_each(ElementVisitor& visitor, unsigned /*cpu*/) {
-  long visited = 0;
-  for (uint64_t bucket = 0; bucket < table().buckets(); ++bucket) {
-    for (Element* element = table().first(bucket); element != nullptr;) {
-      // Read before the visit, as the kernel does: a visitor that deletes and re-inserts its element must not
-      // walk in a circle.
-      Element* next = HashTable::after(element);
-      ++visited;
-      if (visitor.visit(pool().key(element), pool().value(element)) != 0) return visited;
-      element = next;
-    }
-  }
-  return visited;
-}
+void* HashMap::program_value(Element* element, unsigned /*cpu*/) const { return pool().value(element); }
 
 void HashMap::copy_out(Element* element, void* value) const {
   copy_value_relaxed(value, pool().value(element), spec().value_size);
@@ -286,65 +253,31 @@ void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
   return element == nullptr ? nullptr : pool().value(element, cpu);
 }
 
-template <uint32_t kKeySize>
-void* PerCpuHashMap::find_value(Map& map, const void* key, unsigned cpu) noexcept {
-  auto& self = static_cast<PerCpuHashMap&>(map);
-  const Element* element = self.table().find_sized<kKeySize>(key);
-  return element == nullptr ? nullptr : self.pool().value(element, cpu);
-}
-
 Map::LookupFunction PerCpuHashMap::lookup_function() const {
-  switch (spec().key_size) {
-    case 4:
-      return find_value<4>;
-    case 8:
-      return find_value<8>;
-    case 16:
-      return find_value<16>;
-    default:
-      return [](Map& map, const void* key, unsigned cpu) noexcept {
-        return static_cast<PerCpuHashMap&>(map).PerCpuHashMap::lookup(key, cpu);
-      };
-  }
+  return SizedLookup<PerCpuHashMap>::function_for(spec().key_size);
 }
 
 void* PerCpuHashMap::lookup_percpu(const void* key, unsigned cpu) {
   return cpu < cpus() ? lookup(key, cpu) : nullptr;
 }
 
-// copy_in(element) changes an element that is there; fill(element) writes the whole value of a new one.
-template <class CopyIn, class Fill>
-int PerCpuHashMap::put(const void* key, uint64_t flags, CopyIn copy_in, Fill fill) {
-  if (flags > BPF_EXIST) return -EINVAL;
-  const uint32_t hash = table().hash(key);
-  HashTable::BucketLock lock(table(), table().bucket_of(hash));
-  const HashTable::Position position = lock.locate(key, hash);
-  if (const int refused = check_presence(position.element != nullptr, flags)) return refused;
-  if (position.element != nullptr) {
-    copy_in(position.element);
-    return 0;
-  }
-  Element* element = nullptr;
-  if (const int refused = make_element(key, hash, element)) return refused;
-  fill(element);
-  lock.insert(element);
-  return 0;
-}
-
 int PerCpuHashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
+  if (flags > BPF_EXIST) return -EINVAL;
   const auto copy_in = [&](Element* element) {
     copy_value_relaxed(pool().value(element, cpu), value, spec().value_size);
   };
   const auto fill = [&](Element* element) {
-    // The other CPUs' values are zero, and so is the padding, which user space reads.
-    for (unsigned each = 0; each < cpus(); ++each)
+    // The other CPUs' values are zero, and so is the padding, which user space reads. Memory never used is so
+    // already, and is better left untouched.
+    for (unsigned each = 0; each < cpus() && !ElementPool::is_zero(element); ++each)
       std::memset(pool().value(element, each), 0, pool().value_stride());
     copy_in(element);
   };
-  return put(key, flags, copy_in, fill);
+  return table().put_in_place(key, flags, pool().cache(cpu), copy_in, fill);
 }
 
 int PerCpuHashMap::write(const void* key, const void* value, uint64_t flags) {
+  if (flags > BPF_EXIST) return -EINVAL;
   const auto copy_in = [&](Element* element) {
     const auto* source = static_cast<const std::byte*>(value);
     for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
@@ -352,20 +285,12 @@ int PerCpuHashMap::write(const void* key, const void* value, uint64_t flags) {
                          pool().value_stride());
     }
   };
-  return put(key, flags, copy_in, copy_in);
+  ElementPool::TaskCache cache(pool());
+  return table().put_in_place(key, flags, cache, copy_in, copy_in);
 }
 
-long PerCpuHashMap::for_each(ElementVisitor& visitor, unsigned cpu) {
-  long visited = 0;
-  for (uint64_t bucket = 0; bucket < table().buckets(); ++bucket) {
-    for (Element* element = table().first(bucket); element != nullptr;) {
-      Element* next = HashTable::after(element);
-      ++visited;
-      if (visitor.visit(pool().key(element), pool().value(element, cpu)) != 0) return visited;
-      element = next;
-    }
-  }
-  return visited;
+void* PerCpuHashMap::program_value(Element* element, unsigned cpu) const {
+  return pool().value(element, cpu);
 }
 
 void PerCpuHashMap::copy_out(Element* element, void* value) const {

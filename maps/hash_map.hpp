@@ -8,16 +8,33 @@
 
 namespace skep::maps {
 
+// The functions that lookup_function() gives out, one template for all types and key sizes.
+template <class Type>
+class SizedLookup {
+ public:
+  static Map::LookupFunction function_for(uint32_t key_size);
+
+ private:
+  template <uint32_t kKeySize>
+  static void* find(Map& map, const void* key, unsigned cpu) noexcept;
+};
+
 // What the hash types share. Semantics: kernel/bpf/hashtab.c.
+//
+// The kernel copies and empties a bucket under its lock. Here batches and walks lock nothing: each element is
+// read or deleted by itself while others change the bucket. What is in the bucket all the time is met once.
 class HashMapBase : public Map {
  public:
   int erase(const void* key) override;
-  int read_and_erase(const void* key, void* value, uint64_t flags) override;
+  int erase_on(const void* key, unsigned cpu) override;
   int read(const void* key, void* value, uint64_t flags) override;
+  int read_and_erase(const void* key, void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
   // The cursor is the number of the next bucket, 32 bits; a bucket is copied whole or not at all.
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
+  long for_each(ElementVisitor& visitor, unsigned cpu) override;
+  int clear() override;
   MemoryRange value_containing(uintptr_t address) const override;
 
   // How many elements there are; for tests and accounts.
@@ -31,10 +48,8 @@ class HashMapBase : public Map {
   ElementPool& pool() { return pool_; }
   const ElementPool& pool() const { return pool_; }
 
-  // 0, or why an update with these flags is refused given that the key is there or is not.
-  static int check_presence(bool present, uint64_t flags);
-  // Places a new element for a key that is not there and leaves its value to the caller, who then inserts it.
-  int make_element(const void* key, uint32_t hash, Element*& made);
+  // An element's value as a program on the CPU sees it.
+  virtual void* program_value(Element* element, unsigned cpu) const = 0;
   // Copies a value as user space sees it.
   virtual void copy_out(Element* element, void* value) const = 0;
 
@@ -48,6 +63,8 @@ class HashMapBase : public Map {
 
 // BPF_MAP_TYPE_HASH. An update of a key that is there puts a new element in the place of the old one.
 class HashMap final : public HashMapBase {
+  friend SizedLookup<HashMap>;
+
  public:
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
   HashMap(const MapSpec& spec, const MapEnvironment& environment);
@@ -55,20 +72,21 @@ class HashMap final : public HashMapBase {
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 
  protected:
+  void* program_value(Element* element, unsigned cpu) const override;
   void copy_out(Element* element, void* value) const override;
 
  private:
-  template <uint32_t kKeySize>
-  static void* find_value(Map& map, const void* key, unsigned cpu) noexcept;
+  int put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache);
 };
 
 // BPF_MAP_TYPE_PERCPU_HASH. An update of a key that is there is made in place; a program's touches its CPU's
 // value only.
 class PerCpuHashMap final : public HashMapBase {
+  friend SizedLookup<PerCpuHashMap>;
+
  public:
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
   PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environment);
@@ -78,17 +96,11 @@ class PerCpuHashMap final : public HashMapBase {
   LookupFunction lookup_function() const override;
   void* lookup_percpu(const void* key, unsigned cpu) override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 
  protected:
+  void* program_value(Element* element, unsigned cpu) const override;
   void copy_out(Element* element, void* value) const override;
-
- private:
-  template <uint32_t kKeySize>
-  static void* find_value(Map& map, const void* key, unsigned cpu) noexcept;
-  template <class CopyIn, class Fill>
-  int put(const void* key, uint64_t flags, CopyIn copy_in, Fill fill);
 };
 
 }  // namespace skep::maps

@@ -64,4 +64,14 @@ inline bool same_key(const void* left, const void* right, size_t size) {
   return true;
 }
 
+// Copies a key; in 32-bit moves, as it is going to be read.
+inline void copy_key(void* to, const void* from, size_t size) {
+  if (size % 4 != 0) {
+    std::memcpy(to, from, size);
+    return;
+  }
+  for (size_t done = 0; done < size; done += 4)
+    std::memcpy(static_cast<std::byte*>(to) + done, static_cast<const std::byte*>(from) + done, 4);
+}
+
 }  // namespace skep::maps

@@ -19,6 +19,7 @@ int Map::update(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/, 
   return -kNotSupported;
 }
 int Map::erase(const void* /*key*/) { return -kNotSupported; }
+int Map::erase_on(const void* key, unsigned /*cpu*/) { return erase(key); }
 long Map::for_each(ElementVisitor& /*visitor*/, unsigned /*cpu*/) { return -kNotSupported; }
 
 int Map::read(const void* /*key*/, void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }
@@ -32,6 +33,8 @@ int Map::read_batch(const void* /*in*/, void* /*out*/, void* /*keys*/, void* /*v
                     uint64_t /*flags*/, bool /*erase_read*/) {
   return -kNotSupported;
 }
+
+int Map::clear() { return -kNotSupported; }
 
 void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }

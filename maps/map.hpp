@@ -113,7 +113,9 @@ class Map {
   virtual std::optional<ArrayLayout> array_layout() const { return std::nullopt; }
   virtual void* lookup_percpu(const void* key, unsigned cpu);  // nullptr: none, or not a per-CPU map
   virtual int update(const void* key, const void* value, uint64_t flags, unsigned cpu);
-  virtual int erase(const void* key);
+  virtual int erase(const void* key);  // for user space too
+  // The same for a program: a type with something to gain from knowing the CPU overrides it.
+  virtual int erase_on(const void* key, unsigned cpu);
   // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
   virtual long for_each(ElementVisitor& visitor, unsigned cpu);
 
@@ -127,6 +129,10 @@ class Map {
   // as the kernel's. `count`: room on entry, elements copied on return.
   virtual int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                          bool erase_read);
+
+  // Empties the map, at a cost by what was touched since the last time, not by max_entries. Unlike the other
+  // functions: nobody else may be using the map, and pointers into it are given up. 0, or -ENOTSUPP.
+  virtual int clear();
 
   // The address of the single element's value for BPF_PSEUDO_MAP_VALUE; nullptr where the type has none.
   virtual void* direct_value();

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "maps/atomics.hpp"
+
+namespace skep::maps {
+
+// The places of a map: max_entries of them, each free, or taken by an element or by an insertion under way.
+// A CPU gives the places of what it deletes to a count of its own and takes from there first, so CPUs that
+// insert as much as they delete share nothing.
+//
+// Guarantees
+//  - Never more than `total` places are taken.
+//  - take() fails only if there was a moment during it at which no place was free. A place is free again when
+//    the deletion that gives it back is through; until then it counts as taken.
+//  - A thread that is stopped inside keeps at most one place from the others.
+//  - take() and give() are lock-free: an attempt fails only because another thread took or gave a place.
+template <class Atomics>
+class Places {
+ public:
+  // `cpus` counts and one for everybody, kShared, which holds all places at first. Check valid() afterwards.
+  static constexpr unsigned kShared = UINT32_MAX;
+  Places(unsigned cpus, uint32_t total)
+      : total_(total), cpus_(cpus), counts_(new(std::nothrow) Count[cpus]), shared_{total} {}
+
+  bool valid() const { return counts_ != nullptr; }
+
+  bool take(unsigned cpu) {
+    if (cpu != kShared && take_from(counts_[cpu].word)) return true;
+    return take_from(shared_) || take_anywhere();
+  }
+
+  void give(unsigned cpu) {
+    if (cpu == kShared) {
+      give_to(shared_);
+      return;
+    }
+    Word& word = counts_[cpu].word;
+    // A CPU that only deletes does not hoard: others would have to look for its places. Relaxed: a hint.
+    if (free_in(word.load(std::memory_order_relaxed)) >= kHoard) {
+      give_to(shared_);
+      return;
+    }
+    // Before the place shows in the count, see take_anywhere(). The look spares the exchange nearly always.
+    uint32_t used = used_.load(std::memory_order_seq_cst);
+    while (used <= cpu && !used_.compare_exchange_weak(used, cpu + 1, std::memory_order_seq_cst)) {
+    }
+    give_to(word);
+  }
+
+  // How many places are taken. Exact when nobody takes or gives one meanwhile.
+  uint32_t taken() const {
+    uint64_t free = free_in(shared_.load(std::memory_order_relaxed));
+    const uint32_t used = used_.load(std::memory_order_relaxed);
+    for (uint32_t cpu = 0; cpu < used; ++cpu)
+      free += free_in(counts_[cpu].word.load(std::memory_order_relaxed));
+    return free >= total_ ? 0 : static_cast<uint32_t>(total_ - free);
+  }
+
+  // Frees all places. Nobody else may be using them.
+  void clear() {
+    // Relaxed, as nobody else is there.
+    const uint32_t used = used_.load(std::memory_order_relaxed);
+    for (uint32_t cpu = 0; cpu < used; ++cpu) counts_[cpu].word.store(0, std::memory_order_relaxed);
+    used_.store(0, std::memory_order_relaxed);
+    shared_.store(total_, std::memory_order_relaxed);
+  }
+
+ private:
+  // The number of free places in the lower half. The upper half counts what was ever given, so that nobody
+  // who looks twice takes "given and taken again" for "nothing has happened".
+  using Word = typename Atomics::template Atomic<uint64_t>;
+  static constexpr uint64_t kGiven = (uint64_t{1} << 32) + 1;
+  static constexpr uint32_t kHoard = 256;
+
+  struct alignas(kCacheLine) Count {
+    Word word{0};
+  };
+
+  static uint32_t free_in(uint64_t word) { return static_cast<uint32_t>(word); }
+
+  // The counts order nothing but themselves: the chains and the pool publish elements. seq_cst is for
+  // take_anywhere(), whose argument needs one order of all counts; on x86-64 it costs nothing here.
+  static bool take_from(Word& word) {
+    uint64_t seen = word.load(std::memory_order_seq_cst);
+    while (free_in(seen) != 0) {
+      if (word.compare_exchange_weak(seen, seen - 1, std::memory_order_seq_cst)) return true;
+    }
+    return false;
+  }
+  static void give_to(Word& word) { word.fetch_add(kGiven, std::memory_order_seq_cst); }
+
+  bool take_anywhere();
+
+  uint32_t total_;
+  unsigned cpus_;
+  std::unique_ptr<Count[]> counts_;
+  // CPUs from this number on have never given a place back.
+  alignas(kCacheLine) typename Atomics::template Atomic<uint32_t> used_{0};
+  alignas(kCacheLine) Word shared_;
+};
+
+// Looks through all counts, twice before it says that there is no place: if all are found empty, and found
+// empty again with nothing given in between, all were empty together at the moment between the two rounds. A
+// count only rises by what is given, which shows in its upper half. A CPU that gives its first place raises
+// used_ before, so a count beyond used_ as read after the second round was empty at that moment too.
+template <class Atomics>
+bool Places<Atomics>::take_anywhere() {
+  for (;;) {
+    // The sum stands for the words: the upper halves only grow, so it stays the same only if all do.
+    const auto look = [this](uint64_t& given) {
+      given = 0;
+      const uint32_t used = used_.load(std::memory_order_seq_cst);
+      for (uint32_t cpu = 0; cpu <= used; ++cpu) {
+        const uint64_t word = (cpu == used ? shared_ : counts_[cpu].word).load(std::memory_order_seq_cst);
+        if (free_in(word) != 0) return false;
+        given += word >> 32;
+      }
+      return true;
+    };
+    uint64_t before = 0;
+    uint64_t after = 0;
+    const uint32_t used = used_.load(std::memory_order_seq_cst);
+    if (look(before) && look(after) && before == after && used_.load(std::memory_order_seq_cst) == used)
+      return false;
+    for (uint32_t cpu = 0; cpu < used; ++cpu) {
+      if (take_from(counts_[cpu].word)) return true;
+    }
+    if (take_from(shared_)) return true;
+  }
+}
+
+}  // namespace skep::maps
