@@ -18,6 +18,7 @@ namespace skep::maps {
 // Guarantees
 //  - Entering costs one store with full ordering and two loads; leaving costs one store.
 //  - What was unlinked inside and retired at epoch t is out of everybody's reach at epoch t + kGrace.
+//  - No function waits for another thread; entering tries again only when the epoch has moved meanwhile.
 // Not promised
 //  - That the epoch moves: a participant that stays inside holds it up.
 //
