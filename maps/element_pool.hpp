@@ -139,7 +139,13 @@ class BasicElementPool {
       return acquire_slowly(cache);
     return take_free(cache);
   }
-  // Takes back an element after it was unlinked, or was never linked; readers may still be on it.
+  // Takes back an element that nobody else has seen.
+  void give_back(Cache& cache, Element* element) const {
+    element->link.store(cache.free_, std::memory_order_relaxed);
+    cache.free_ = number(element);
+    ++cache.free_count_;
+  }
+  // Takes back an element after it was unlinked; readers may still be on it.
   void retire(Cache& cache, Element* element);
 
   // Of an element just acquired: whether its values are zero because it was never used.

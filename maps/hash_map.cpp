@@ -164,6 +164,7 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   auto* next_value = static_cast<std::byte*>(values);
   int result = -ENOENT;
   for (; bucket < table_.buckets(); ++bucket) {
+    table_.prefetch_for(bucket);
     uint32_t copied = 0;
     result = read_bucket(bucket, room - count, next_slot, next_value, copied, erase_read);
     if (result == -ENOSPC) {
@@ -181,6 +182,7 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
 long HashMapBase::for_each(ElementVisitor& visitor, unsigned cpu) {
   long visited = 0;
   for (uint64_t bucket = 0; bucket < table_.buckets(); ++bucket) {
+    table_.prefetch_for(bucket);
     for (Element* element = table_.first(bucket); element != nullptr; element = table_.after(element)) {
       ++visited;
       if (visitor.visit(pool_.key(element), program_value(element, cpu)) != 0) return visited;

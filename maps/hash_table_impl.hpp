@@ -97,7 +97,7 @@ class BasicHashTable<Atomics>::Fresh {
   Fresh& operator=(const Fresh&) = delete;
   ~Fresh() {
     if (element_ != nullptr) [[unlikely]]
-      table_.pool_.retire(cache_, element_);
+      table_.pool_.give_back(cache_, element_);
     if (has_place_) [[unlikely]]
       table_.places_.give(cache_.cpu());
   }
@@ -134,7 +134,11 @@ template <class Atomics>
 template <class Fill>
 int BasicHashTable<Atomics>::put(const void* key, uint64_t flags, Cache& cache, const Fill& fill) {
   Atomic<uintptr_t>& head = this->head(bucket_of(key));
+  __builtin_prefetch(&head, 1);
   Fresh fresh(*this, cache);
+  // Nearly always it is going to be needed, and the head is on its way meanwhile. Whether there was memory
+  // matters only then.
+  fresh.make(key, fill);
   for (;;) {
     const Place place = locate_in(head, key, cache);
     if (place.element != nullptr) {

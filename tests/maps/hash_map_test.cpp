@@ -331,6 +331,34 @@ TEST_P(HashTest, ZeroSeedMakesTheOrderOfKeysIndependentOfTheMachine) {
   EXPECT_EQ(order(*create_map(seeded, environment_)), order(*create_map(seeded, environment_)));
 }
 
+TEST_P(HashTest, ClearMakesTheMapAsNew) {
+  const auto made = HashMap::create(make_spec(BPF_MAP_TYPE_HASH, 4, 8, 100, GetParam()), environment_);
+  auto& map = static_cast<HashMap&>(**made);
+  const auto fill = [&map] {
+    std::vector<const void*> places;
+    for (uint32_t key = 0; key < 100; ++key) {
+      EXPECT_EQ(put(map, key, key), 0);
+      places.push_back(map.lookup(&key, 0));
+    }
+    return places;
+  };
+  const auto first = fill();
+  put(map, 3, 4);
+  remove(map, 5);
+  const uint32_t gone = 6;
+  EXPECT_EQ(map.erase_on(&gone, 0), 0);
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(map.clear(), 0);
+    EXPECT_EQ(map.size(), 0U);
+    uint32_t next = 0;
+    EXPECT_EQ(map.next_key(nullptr, &next), -ENOENT);
+    for (uint32_t key = 0; key < 100; ++key) EXPECT_EQ(get(map, key), UINT64_MAX);
+    // The same elements in the same order, so that what follows is as in a new map.
+    EXPECT_EQ(fill(), first);
+    EXPECT_EQ(put(map, 1000, 0), -E2BIG);
+  }
+}
+
 TEST_P(HashTest, CountStaysExact) {
   const auto made = HashMap::create(make_spec(BPF_MAP_TYPE_HASH, 4, 8, 5, GetParam()), environment_);
   auto& map = static_cast<HashMap&>(**made);

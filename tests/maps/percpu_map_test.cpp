@@ -191,5 +191,21 @@ TEST_F(PerCpuHashTest, AFullMapRefusesNewKeysOnly) {
   EXPECT_EQ(map->update(&first, &value, BPF_ANY, 3), 0);
 }
 
+// Memory that was used before is zeroed for the CPUs that write nothing.
+TEST_F(PerCpuHashTest, NewElementsAreZeroForOtherCpusAfterClear) {
+  const auto map = create(BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 2);
+  const EpochDomain::CpuGuard guard(epochs_, 0);
+  const uint32_t key = 7;
+  const std::array<uint64_t, kCpus> all{1, 2, 3, 4};
+  ASSERT_EQ(map->write(&key, all.data(), BPF_ANY), 0);
+  EXPECT_EQ(map->clear(), 0);
+  EXPECT_EQ(map->lookup(&key, 0), nullptr);
+  const uint64_t mine = 9;
+  ASSERT_EQ(map->update(&key, &mine, BPF_ANY, 0), 0);
+  std::array<uint64_t, kCpus> seen{};
+  ASSERT_EQ(map->read(&key, seen.data(), 0), 0);
+  EXPECT_EQ(seen, (std::array<uint64_t, kCpus>{9, 0, 0, 0}));
+}
+
 }  // namespace
 }  // namespace skep::maps
