@@ -9,13 +9,14 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "bench/measure.hpp"
 #include "bench/table.hpp"
 #include "bench/timings.hpp"
 #include "skep/machine.hpp"
