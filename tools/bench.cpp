@@ -15,6 +15,7 @@
 #include "tools/bench/output.hpp"
 #include "tools/bench/report_file.hpp"
 #include "tools/bench/skep_contestant.hpp"
+#include "tools/choice.hpp"
 #include "tools/command.hpp"
 #include "tools/run_input.hpp"
 
@@ -286,22 +287,22 @@ void add_input_options(CLI::App& command, BenchArguments& a) {
 }
 
 void add_engine_options(CLI::App& command, BenchArguments& a) {
-  command
-      .add_option(
-          "--engines", a.engines,
-          "which of interp, jit and kernel, separated by commas; all that are possible when not given")
-      ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Kind>{
-          {"interp", Kind::kInterpreter}, {"jit", Kind::kJit}, {"kernel", Kind::kKernel}}));
+  choose_from(
+      command
+          .add_option(
+              "--engines", a.engines,
+              "which of interp, jit and kernel, separated by commas; all that are possible when not given")
+          ->delimiter(','),
+      std::map<std::string, Kind>{
+          {"interp", Kind::kInterpreter}, {"jit", Kind::kJit}, {"kernel", Kind::kKernel}});
   command.add_option("--native", a.native,
                      "SHARED_OBJECT:SYMBOL, the same program as native code: uint64_t SYMBOL(void *memory, "
                      "uint64_t length)");
-  command
-      .add_option("--mode", a.machine.mode,
+  choose_from(command.add_option(
+                  "--mode", a.machine.mode,
                   "checked: every access is held against the memory the program may touch; verified: no "
-                  "checks, only for programs the kernel's verifier accepts (the default as of skep run)")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}}));
+                  "checks, only for programs the kernel's verifier accepts (the default as of skep run)"),
+              std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}});
   command.add_option("--cpus", a.machine.cpus, "simulated CPUs; the program runs on CPU 0")
       ->capture_default_str();
   command.add_option("--seed", a.machine.seed, "fix clock, random numbers and hash seeds");

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "skep/machine.hpp"
+#include "tools/choice.hpp"
 #include "tools/run_input.hpp"
 
 namespace {
@@ -53,9 +54,9 @@ int main(int argc, char** argv) try {
   app.add_option("MEMORY", arguments.memory, "bytes that r1 points to and r2 counts, in hexadecimal");
   app.add_option("--program", arguments.program,
                  "the instructions, in hexadecimal; read from standard input if absent");
-  app.add_option("--engine", arguments.machine.engine, "jit (the default) or interp")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Engine>{{"jit", Engine::kJit}, {"interp", Engine::kInterpreter}}));
+  skep::tools::choose_from(
+      app.add_option("--engine", arguments.machine.engine, "jit (the default) or interp"),
+      std::map<std::string, Engine>{{"jit", Engine::kJit}, {"interp", Engine::kInterpreter}});
   auto* jit_flag = app.add_flag("--jit", jit, "the same as --engine jit");
   app.add_flag("--interpret", interpret, "the same as --engine interp")->excludes(jit_flag);
   CLI11_PARSE(app, argc, argv);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "tools/choice.hpp"
 #include "tools/command.hpp"
 #include "tools/machine_code.hpp"
 
@@ -62,11 +63,9 @@ void add_disasm_command(CLI::App& app, int& status) {
   auto arguments = std::make_shared<DisasmArguments>();
   arguments->object.add_to(*command, true);
   command->add_flag("--jit", arguments->jit, "show the JIT's x86-64 code beside each instruction");
-  command
-      ->add_option("--mode", arguments->mode,
-                   "the mode that the code is for: checked (the default) or verified")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}}));
+  choose_from(command->add_option("--mode", arguments->mode,
+                                  "the mode that the code is for: checked (the default) or verified"),
+              std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}});
   command->callback([arguments, &status] { status = disassemble(*arguments); });
 }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "tools/choice.hpp"
 #include "tools/command.hpp"
 #include "tools/map_dump.hpp"
 #include "tools/run_input.hpp"
@@ -240,23 +241,19 @@ class Run {
 
 void add_options(CLI::App& command, RunArguments& a) {
   a.object.add_to(command, true);
-  command.add_option("--engine", a.machine.engine, "jit (the default) or interp")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Engine>{{"jit", Engine::kJit}, {"interp", Engine::kInterpreter}}));
-  command
-      .add_option("--mode", a.machine.mode,
+  choose_from(command.add_option("--engine", a.machine.engine, "jit (the default) or interp"),
+              std::map<std::string, Engine>{{"jit", Engine::kJit}, {"interp", Engine::kInterpreter}});
+  choose_from(command.add_option(
+                  "--mode", a.machine.mode,
                   "checked (the default): every access is held against the memory the program may touch; "
-                  "verified: no "
-                  "checks, only for programs the kernel's verifier accepts")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}}));
+                  "verified: no checks, only for programs the kernel's verifier accepts"),
+              std::map<std::string, Mode>{{"checked", Mode::kChecked}, {"verified", Mode::kVerified}});
   command.add_option("--cpus", a.machine.cpus, "simulated CPUs, 1 to 1024")->capture_default_str();
   command.add_option("--cpu", a.cpu, "run everything on this CPU");
-  command
-      .add_option("--spread", a.spread,
-                  "which CPU a packet goes to: flow (by its 5-tuple, the default) or round-robin")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Spread>{{"flow", Spread::kFlow}, {"round-robin", Spread::kRoundRobin}}));
+  choose_from(
+      command.add_option("--spread", a.spread,
+                         "which CPU a packet goes to: flow (by its 5-tuple, the default) or round-robin"),
+      std::map<std::string, Spread>{{"flow", Spread::kFlow}, {"round-robin", Spread::kRoundRobin}});
   command.add_option("--threads", a.threads, "host threads that drive the CPUs")
       ->check(CLI::Range(1U, 1024U))
       ->capture_default_str();

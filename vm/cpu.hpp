@@ -33,8 +33,8 @@ struct Region {
 // fields. What is counted comes first: processors pass on a store to a load of the same register and a short
 // displacement at once.
 struct RunState {
-  int64_t fuel = 0;          // negative: used up
-  uint64_t faulted = 0;      // not 0: the run is over, unwind
+  int64_t fuel = 0;      // negative: used up
+  uint64_t faulted = 0;  // not 0: the run is over, unwind
   uint32_t tail_calls = 0;
   uint32_t cpu = 0;          // its number
   uint64_t stack_begin = 0;  // kMaxFrames frames; the first frame is the lowest

@@ -190,7 +190,8 @@ const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map_add
   const auto* target = static_cast<const Program*>(map->peek_object(element));
   if (!target) return nullptr;
   // Verified programs end by themselves, and make no more than so many tail calls.
-  if (cpu.run().mode == Mode::kChecked && !cpu.consume_fuel(target->subprograms().front().length(), site.slot))
+  if (cpu.run().mode == Mode::kChecked &&
+      !cpu.consume_fuel(target->subprograms().front().length(), site.slot))
     return nullptr;
   cpu.enter(*target);
   cpu.expect_whole_stack_written();

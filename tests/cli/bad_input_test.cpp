@@ -167,6 +167,7 @@ TEST(BadInput, UnreadableOutputPath) {
 TEST(BadUsage, UnknownOptionsAndSubcommands) {
   expect_error(skep({}), 2, {"subcommand"});
   expect_error(skep({"fly"}), 2, {"skep --help"});
+  expect_error(skep({"run", "--mode", "strict", "x.o"}), 2, {"--mode", "strict", "checked,verified"});
   expect_error(skep({"run"}), 2, {"OBJ"});
   expect_error(skep({"run", "x.o", "--engine", "steam"}), 2, {"--engine"});
   expect_error(skep({"run", "x.o", "--repeat", "0"}), 2, {"--repeat"});

@@ -1,6 +1,7 @@
 // What a user of `skep` sees when all is well.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "skep/machine.hpp"
@@ -169,7 +170,10 @@ TEST(Help, IsThereForEverySubcommand) {
     EXPECT_EQ(result.status, 0);
     EXPECT_NE(result.out.find("OBJ"), std::string::npos);
     EXPECT_TRUE(result.err.empty());
+    const auto is_text = [](char c) { return c == '\n' || (c >= ' ' && c <= '~'); };
+    EXPECT_TRUE(std::ranges::all_of(result.out, is_text)) << result.out;
   }
+  EXPECT_NE(skep({"run", "--help"}).out.find("--mode TEXT:{checked,verified}"), std::string::npos);
   EXPECT_EQ(skep({"--help"}).status, 0);
   EXPECT_EQ(skep({"--version"}).status, 0);
 }
