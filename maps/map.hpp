@@ -82,6 +82,13 @@ class ElementVisitor {
   ~ElementVisitor() = default;
 };
 
+struct BatchCommands {
+  bool lookup = false;
+  bool update = false;
+  bool erase = false;
+  bool lookup_and_erase = false;
+};
+
 // A map. The functions return 0 or a negative error number as the kernel's do, except where said otherwise.
 //
 // Thread safety: every function may be called from any thread at any time, provided that the caller is inside
@@ -114,6 +121,12 @@ class Map {
   virtual void* lookup_percpu(const void* key, unsigned cpu);  // nullptr: none, or not a per-CPU map
   virtual int update(const void* key, const void* value, uint64_t flags, unsigned cpu);
   virtual int erase(const void* key);
+  // Of types without keys. pop() and peek() write the oldest or newest value, or zeroes where there is none
+  // (-ENOENT); a type that tests_values() reads the value and says whether it is in.
+  virtual int push(const void* value, uint64_t flags, unsigned cpu);
+  virtual int pop(void* value, unsigned cpu);
+  virtual int peek(void* value);
+  virtual bool tests_values() const { return false; }
   // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
   virtual long for_each(ElementVisitor& visitor, unsigned cpu);
 
@@ -122,6 +135,8 @@ class Map {
   virtual int write(const void* key, const void* value, uint64_t flags);
   virtual int read_and_erase(const void* key, void* value, uint64_t flags);
   virtual int next_key(const void* key, void* next);  // key == nullptr: the first
+  // Which batch commands the type has.
+  virtual BatchCommands batch_commands() const { return {}; }
   // One step of BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_BATCH. `in` is nullptr at the beginning,
   // else the cursor that the step before left in `out`; cursors are 4 bytes or key_size, whichever is larger,
   // as the kernel's. `count`: room on entry, elements copied on return.

@@ -10,6 +10,8 @@
 #include "maps/hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/queue_map.hpp"
+#include "maps/stack_map.hpp"
 
 namespace skep::maps {
 
@@ -23,6 +25,8 @@ constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_
                                   BPF_FUNC_map_lookup_percpu_elem};
 constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
 
+constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
@@ -31,6 +35,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},
+    {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
+    {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
 });
 
 }  // namespace
