@@ -7,6 +7,7 @@
 
 #include "maps/array_map.hpp"
 #include "maps/attributes.hpp"
+#include "maps/bloom_filter.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
@@ -27,6 +28,8 @@ constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
 
 constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem};
 
+constexpr int kBloomFilterHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_peek_elem};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
@@ -36,6 +39,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},
     {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
+    {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,
+     kBloomFilterHelpers},
     {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
 });
 

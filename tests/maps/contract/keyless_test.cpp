@@ -37,7 +37,9 @@ TEST_P(Keyless, Attributes) {
     EXPECT_GE(Fd(create_map(type, 0, 4 << 20, 1)).get(), 0);
     EXPECT_EQ(create_map(type, 0, (4 << 20) + 1, 1), -E2BIG);
     // Later kernels take what earlier ones refuse, and the memory with it.
-    if (!on_host()) EXPECT_EQ(create_map(type, 0, 4, 0x3fffffff), -E2BIG);
+    if (!on_host()) {
+      EXPECT_EQ(create_map(type, 0, 4, 0x3fffffff), -E2BIG);
+    }
     bpf_attr extra{};
     extra.map_type = type;
     extra.value_size = 4;
@@ -185,9 +187,10 @@ TEST_P(Keyless, Programs) {
     EXPECT_EQ(value_of(BPF_FUNC_map_pop_elem), queue ? 12 : 13);
     EXPECT_EQ(value_of(BPF_FUNC_map_pop_elem), queue ? 13 : 12);
     EXPECT_EQ(run(call_with_value(map, BPF_FUNC_map_pop_elem, 0, 0)), -ENOENT);
+    // The kernel's verifier finds fault with the key of no bytes before it looks at the map's type.
     for (const int32_t helper :
          {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem})
-      EXPECT_EQ(run(call_with_value(map, helper, 0, 0)), -EINVAL) << helper;
+      EXPECT_EQ(run(call_with_value(map, helper, 0, 0)), on_host() ? -EACCES : -EINVAL) << helper;
   }
   const Fd hash(create_map(BPF_MAP_TYPE_HASH, 8, 8, 2));
   for (const int32_t helper : {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem})
