@@ -9,6 +9,7 @@
 #include "maps/attributes.hpp"
 #include "maps/bloom_filter.hpp"
 #include "maps/hash_map.hpp"
+#include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
 #include "maps/queue_map.hpp"
@@ -30,6 +31,8 @@ constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem
 
 constexpr int kBloomFilterHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_peek_elem};
 
+constexpr int kTrieHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
@@ -38,6 +41,7 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},
+    {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
     {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
     {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,
      kBloomFilterHelpers},
