@@ -16,6 +16,9 @@ namespace skep::helpers {
 SKEP_HELPER(map_lookup_elem);
 SKEP_HELPER(map_update_elem);
 SKEP_HELPER(map_delete_elem);
+SKEP_HELPER(map_push_elem);
+SKEP_HELPER(map_pop_elem);
+SKEP_HELPER(map_peek_elem);
 SKEP_HELPER(map_lookup_percpu_elem);
 SKEP_HELPER(for_each_map_elem);
 

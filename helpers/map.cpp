@@ -55,6 +55,22 @@ uint64_t map_delete_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t,
   return closed_to_writes(map) ? error(EPERM) : result(map.erase_on(memory(r2), cpu.id()));
 }
 
+uint64_t map_push_elem(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t, uint64_t, vm::Cpu& cpu) {
+  maps::Map& map = map_of(r1);
+  return closed_to_writes(map) ? error(EPERM) : result(map.push(memory(r2), r3, cpu.id()));
+}
+
+uint64_t map_pop_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
+  maps::Map& map = map_of(r1);
+  if (closed_to_reads(map) || closed_to_writes(map)) return error(EPERM);
+  return result(map.pop(reinterpret_cast<void*>(r2), cpu.id()));
+}
+
+uint64_t map_peek_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu&) {
+  maps::Map& map = map_of(r1);
+  return closed_to_reads(map) ? error(EPERM) : result(map.peek(reinterpret_cast<void*>(r2)));
+}
+
 uint64_t map_lookup_percpu_elem(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t, uint64_t, vm::Cpu&) {
   maps::Map& map = map_of(r1);
   const auto cpu = static_cast<uint32_t>(r3);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "maps/attributes.hpp"
+#include "maps/generic_batch.hpp"
 #include "maps/value_copy.hpp"
 
 namespace skep::maps {
@@ -62,27 +63,7 @@ int ArrayBase::next_key(const void* key, void* next) {
 int ArrayBase::read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count,
                           uint64_t flags, bool erase_read) {
   if (erase_read) return -kNotSupported;
-  if (check_read_flags(flags) != 0) return -EINVAL;
-  const uint32_t room = count;
-  if (room == 0) return 0;
-  auto* next_value = static_cast<std::byte*>(values);
-  auto* next_slot = static_cast<std::byte*>(keys);
-  uint32_t cursor = in == nullptr ? 0 : index_of(in);
-  const void* previous = in == nullptr ? nullptr : &cursor;
-  int result = 0;
-  for (count = 0; count < room; ++count) {
-    uint32_t key = 0;
-    result = next_key(previous, &key);
-    if (result != 0) break;
-    read(&key, next_value, flags);
-    std::memcpy(next_slot, &key, sizeof key);
-    next_value += user_value_size();
-    next_slot += sizeof key;
-    cursor = key;
-    previous = &cursor;
-  }
-  if (count != 0) std::memcpy(out, &cursor, sizeof cursor);
-  return result;
+  return read_batch_by_keys(*this, in, out, keys, values, count, flags);
 }
 
 Result<std::shared_ptr<Map>> ArrayMap::create(const MapSpec& spec, const MapEnvironment& environment) {

@@ -13,6 +13,7 @@ class ArrayBase : public Map {
  public:
   int erase(const void* key) override;
   int next_key(const void* key, void* next) override;
+  BatchCommands batch_commands() const override { return {.lookup = true, .update = true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
 

@@ -14,7 +14,8 @@ uint32_t numa_node(const MapSpec& spec) {
 }
 
 Result<void> check_common(const MapSpec& spec) {
-  if (spec.map_extra != 0) return fail(EINVAL, "map_extra is for bloom filters and arenas only");
+  if (spec.map_extra != 0 && spec.type != BPF_MAP_TYPE_BLOOM_FILTER)
+    return fail(EINVAL, "map_extra is for bloom filters and arenas only");
   if ((spec.flags & BPF_F_RDONLY) != 0 && (spec.flags & BPF_F_WRONLY) != 0) {
     return fail(EINVAL, "BPF_F_RDONLY and BPF_F_WRONLY exclude each other");
   }

@@ -17,6 +17,9 @@ inline constexpr int kNotSupported = 524;
 // The largest value of a per-CPU map, rounded up to 8: PCPU_MIN_UNIT_SIZE.
 inline constexpr uint32_t kMaxPerCpuValue = 32 << 10;
 
+// KMALLOC_MAX_SIZE: the largest value that user space can be given in one piece.
+inline constexpr uint32_t kMaxAllocation = 4 << 20;
+
 // The flags that restrict access: BPF_F_ACCESS_MASK.
 inline constexpr uint32_t kAccessFlags = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 

@@ -31,6 +31,7 @@ class HashMapBase : public Map {
   int read_and_erase(const void* key, void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
   // The cursor is the number of the next bucket, 32 bits; a bucket is copied whole or not at all.
+  BatchCommands batch_commands() const override { return {true, true, true, true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
   long for_each(ElementVisitor& visitor, unsigned cpu) override;

@@ -20,6 +20,9 @@ int Map::update(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/, 
 }
 int Map::erase(const void* /*key*/) { return -kNotSupported; }
 int Map::erase_on(const void* key, unsigned /*cpu*/) { return erase(key); }
+int Map::push(const void* /*value*/, uint64_t /*flags*/, unsigned /*cpu*/) { return -kNotSupported; }
+int Map::pop(void* /*value*/, unsigned /*cpu*/) { return -kNotSupported; }
+int Map::peek(void* /*value*/) { return -kNotSupported; }
 long Map::for_each(ElementVisitor& /*visitor*/, unsigned /*cpu*/) { return -kNotSupported; }
 
 int Map::read(const void* /*key*/, void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }

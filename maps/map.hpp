@@ -82,6 +82,13 @@ class ElementVisitor {
   ~ElementVisitor() = default;
 };
 
+struct BatchCommands {
+  bool lookup = false;
+  bool update = false;
+  bool erase = false;
+  bool lookup_and_erase = false;
+};
+
 // A map. The functions return 0 or a negative error number as the kernel's do, except where said otherwise.
 //
 // Thread safety: every function may be called from any thread at any time, provided that the caller is inside
@@ -116,6 +123,12 @@ class Map {
   virtual int erase(const void* key);  // for user space too
   // The same for a program: a type with something to gain from knowing the CPU overrides it.
   virtual int erase_on(const void* key, unsigned cpu);
+  // Of types without keys. pop() and peek() write the oldest or newest value, or zeroes where there is none
+  // (-ENOENT); a type that tests_values() reads the value and says whether it is in.
+  virtual int push(const void* value, uint64_t flags, unsigned cpu);
+  virtual int pop(void* value, unsigned cpu);
+  virtual int peek(void* value);
+  virtual bool tests_values() const { return false; }
   // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
   virtual long for_each(ElementVisitor& visitor, unsigned cpu);
 
@@ -124,6 +137,8 @@ class Map {
   virtual int write(const void* key, const void* value, uint64_t flags);
   virtual int read_and_erase(const void* key, void* value, uint64_t flags);
   virtual int next_key(const void* key, void* next);  // key == nullptr: the first
+  // Which batch commands the type has.
+  virtual BatchCommands batch_commands() const { return {}; }
   // One step of BPF_MAP_LOOKUP_BATCH and BPF_MAP_LOOKUP_AND_DELETE_BATCH. `in` is nullptr at the beginning,
   // else the cursor that the step before left in `out`; cursors are 4 bytes or key_size, whichever is larger,
   // as the kernel's. `count`: room on entry, elements copied on return.
@@ -170,11 +185,16 @@ struct MapTypeRow {
   bool per_cpu;          // a value per CPU
   ValueKind value_kind;  // what a user-side value means
   Result<std::shared_ptr<Map>> (*create)(const MapSpec&, const MapEnvironment&);
+  // BPF_FUNC_*: the helpers that may be given a map of the type (check_map_func_compatibility() of the
+  // kernel's verifier). Programs that pass one to another helper are refused.
+  std::span<const int> helpers;
 };
 
 std::span<const MapTypeRow> map_types();
 const MapTypeRow* find_map_type(uint32_t type);
 const MapTypeRow* find_map_type(const char* name);
+// Whether the type's row names the helper.
+bool admits_helper(const Map& map, uint32_t helper);
 
 // Checks the attributes as the kernel's map_alloc_check and map_alloc do and makes the map.
 // EINVAL: unknown type or impossible attributes. E2BIG, ENOMEM as the kernel gives them.

@@ -7,20 +7,45 @@
 
 #include "maps/array_map.hpp"
 #include "maps/attributes.hpp"
+#include "maps/bloom_filter.hpp"
 #include "maps/hash_map.hpp"
+#include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/queue_map.hpp"
+#include "maps/stack_map.hpp"
 
 namespace skep::maps {
 
 namespace {
 
+// Those of the types that have elements and nothing of their own.
+constexpr int kElementHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem};
+constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                  BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
+                                  BPF_FUNC_map_lookup_percpu_elem};
+constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
+
+constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem};
+
+constexpr int kBloomFilterHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_peek_elem};
+
+constexpr int kTrieHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
-    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create},
-    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create},
-    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
-    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
-    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
+    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
+     kProgramArrayHelpers},
+    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
+    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
+     kPerCpuHelpers},
+    {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
+    {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
+    {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,
+     kBloomFilterHelpers},
+    {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
 });
 
 }  // namespace
@@ -35,6 +60,11 @@ const MapTypeRow* find_map_type(uint32_t type) {
 const MapTypeRow* find_map_type(const char* name) {
   const auto* row = std::ranges::find(kTypes, std::string_view(name), &MapTypeRow::name);
   return row == kTypes.end() ? nullptr : row;
+}
+
+bool admits_helper(const Map& map, uint32_t helper) {
+  const MapTypeRow* row = find_map_type(map.spec().type);
+  return row != nullptr && std::ranges::find(row->helpers, static_cast<int>(helper)) != row->helpers.end();
 }
 
 Result<std::shared_ptr<Map>> create_map(const MapSpec& spec, const MapEnvironment& environment) {

@@ -21,10 +21,6 @@ size_t cursor_size(const maps::Map& map) {
   return is_hash(map.spec().type) ? sizeof(uint32_t) : map.spec().key_size;
 }
 
-bool holds_programs(const maps::Map& map) {
-  return maps::find_map_type(map.spec().type)->value_kind == maps::ValueKind::kProgram;
-}
-
 // Elements on their way out. Memory is touched only as far as elements are read.
 struct Batch {
   std::unique_ptr<std::byte[]> keys;
@@ -60,7 +56,8 @@ long map_lookup_batch(Call& call) {
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
   const bool hash = is_hash(map.spec().type);
-  if (holds_programs(map) || (erases && !hash)) return -kNotSupported;
+  const maps::BatchCommands has = map.batch_commands();
+  if (!(erases ? has.lookup_and_erase : has.lookup)) return -kNotSupported;
   if (attr.batch.elem_flags != 0) return -EINVAL;
   if (hash && attr.batch.flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
@@ -94,7 +91,7 @@ long map_update_batch(Call& call) {
   const auto use = MapUse::take(call, attr.batch.map_fd, {.write = true});
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
-  if (holds_programs(map)) return -kNotSupported;
+  if (!map.batch_commands().update) return -kNotSupported;
   if (attr.batch.elem_flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;
@@ -119,7 +116,7 @@ long map_delete_batch(Call& call) {
   const auto use = MapUse::take(call, attr.batch.map_fd, {.write = true});
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
-  if (!is_hash(map.spec().type)) return -kNotSupported;
+  if (!map.batch_commands().erase) return -kNotSupported;
   if (attr.batch.elem_flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;

@@ -68,6 +68,8 @@ struct Element {
 };
 
 long take_key(Call& call, const maps::Map& map, Buffer& key) {
+  // ___bpf_copy_key: maps without keys are given none.
+  if (map.spec().key_size == 0 && call.attr().key != 0) return -EINVAL;
   if (!key.allocate(map.spec().key_size)) return -ENOMEM;
   return call.memory.read(key.data(), call.attr().key, key.size()) ? 0 : -EFAULT;
 }
@@ -103,8 +105,11 @@ long map_lookup_elem(Call& call) {
   Element element;
   if (const long bad = take_key(call, map, element.key)) return bad;
   if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
+  if (map.tests_values() && !call.memory.read(element.value.data(), attr.value, element.value.size()))
+    return -EFAULT;
   if (const long bad = read_value(call, map, element.key.data(), element.value.data(), attr.flags))
     return bad;
+  if (map.tests_values()) return 0;
   return call.memory.write(attr.value, element.value.data(), element.value.size()) ? 0 : -EFAULT;
 }
 

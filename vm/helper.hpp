@@ -21,10 +21,11 @@ using CustomHelper = std::function<uint64_t(std::span<const uint64_t, 5>, Cpu&)>
 enum class Argument : uint8_t {
   kNone,
   kAnything,
-  kMap,       // a map of the program's
-  kMapKey,    // key_size readable bytes of the map given before
-  kMapValue,  // value_size readable bytes
-  kMemory,    // readable
+  kMap,          // a map of the program's
+  kMapKey,       // key_size readable bytes of the map given before
+  kMapValue,     // value_size readable bytes
+  kPoppedValue,  // value_size bytes that the helper writes, or reads where the map tests_values()
+  kMemory,       // readable
   kMemoryOrNull,
   kWritableMemory,  // written by the helper
   kSize,            // of the memory before; may not be zero

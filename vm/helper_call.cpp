@@ -48,6 +48,8 @@ class ArgumentCheck {
         return memory(value, map_ ? map_->spec().key_size : 0, false);
       case Argument::kMapValue:
         return memory(value, map_ ? map_->spec().value_size : 0, false);
+      case Argument::kPoppedValue:
+        return memory(value, map_ ? map_->spec().value_size : 0, map_ == nullptr || !map_->tests_values());
       case Argument::kMemory:
         return memory(value, size_after(i), false);
       case Argument::kMemoryOrNull:
