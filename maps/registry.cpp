@@ -7,9 +7,12 @@
 
 #include "maps/array_map.hpp"
 #include "maps/attributes.hpp"
+#include "maps/cpu_map.hpp"
+#include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/xsk_map.hpp"
 
 namespace skep::maps {
 
@@ -21,6 +24,10 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
+    {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create},
+    {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create},
+    {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create},
+    {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create},
 });
 
 }  // namespace

@@ -21,8 +21,8 @@ size_t cursor_size(const maps::Map& map) {
   return is_hash(map.spec().type) ? sizeof(uint32_t) : map.spec().key_size;
 }
 
-bool holds_programs(const maps::Map& map) {
-  return maps::find_map_type(map.spec().type)->value_kind == maps::ValueKind::kProgram;
+bool lacks_batches(maps::Map& map) {
+  return maps::find_map_type(map.spec().type)->value_kind == maps::ValueKind::kProgram || map.redirects();
 }
 
 // Elements on their way out. Memory is touched only as far as elements are read.
@@ -60,7 +60,7 @@ long map_lookup_batch(Call& call) {
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
   const bool hash = is_hash(map.spec().type);
-  if (holds_programs(map) || (erases && !hash)) return -kNotSupported;
+  if (lacks_batches(map) || (erases && !hash)) return -kNotSupported;
   if (attr.batch.elem_flags != 0) return -EINVAL;
   if (hash && attr.batch.flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
@@ -94,7 +94,7 @@ long map_update_batch(Call& call) {
   const auto use = MapUse::take(call, attr.batch.map_fd, {.write = true});
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
-  if (holds_programs(map)) return -kNotSupported;
+  if (lacks_batches(map)) return -kNotSupported;
   if (attr.batch.elem_flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;
