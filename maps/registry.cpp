@@ -18,16 +18,28 @@ namespace skep::maps {
 
 namespace {
 
+// Those of the types that have elements and nothing of their own.
+constexpr int kElementHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem};
+constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                  BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
+                                  BPF_FUNC_map_lookup_percpu_elem};
+constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
+constexpr int kRedirectHelpers[] = {BPF_FUNC_redirect_map, BPF_FUNC_map_lookup_elem};
+constexpr int kCpuMapHelpers[] = {BPF_FUNC_redirect_map};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
-    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create},
-    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create},
-    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
-    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
-    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
-    {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create},
-    {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create},
-    {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create},
-    {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create},
+    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
+     kProgramArrayHelpers},
+    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
+    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
+     kPerCpuHelpers},
+    {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create, kCpuMapHelpers},
+    {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create, kRedirectHelpers},
 });
 
 }  // namespace
@@ -42,6 +54,11 @@ const MapTypeRow* find_map_type(uint32_t type) {
 const MapTypeRow* find_map_type(const char* name) {
   const auto* row = std::ranges::find(kTypes, std::string_view(name), &MapTypeRow::name);
   return row == kTypes.end() ? nullptr : row;
+}
+
+bool admits_helper(const Map& map, uint32_t helper) {
+  const MapTypeRow* row = find_map_type(map.spec().type);
+  return row != nullptr && std::ranges::find(row->helpers, static_cast<int>(helper)) != row->helpers.end();
 }
 
 Result<std::shared_ptr<Map>> create_map(const MapSpec& spec, const MapEnvironment& environment) {
