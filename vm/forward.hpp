@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "skep/forwarding.hpp"
 #include "vm/device.hpp"
 #include "vm/packet.hpp"
 #include "vm/redirect_info.hpp"
@@ -17,32 +18,6 @@
 // xdp_do_redirect and skb_do_redirect of net/core/filter.c, kernel/bpf/devmap.c and cpumap.c; each packet is
 // carried to its end at once, as if the driver flushed after every one.
 namespace skep::vm {
-
-// A packet that went on.
-struct Forwarded {
-  enum class To : uint8_t {
-    kDevice,         // sent by a device
-    kDeviceIngress,  // taken for one that the device received (BPF_F_INGRESS)
-    kCpu,            // handed to the network stack on a CPU
-  };
-  To to = To::kDevice;
-  uint32_t index = 0;      // the ifindex, or the CPU
-  bool redirected = true;  // false: XDP_TX
-  std::vector<std::byte> data;
-};
-
-// Why a packet did not go where it was to go.
-struct ForwardError {
-  int code = 0;  // what the kernel's xdp_redirect_err tracepoint would say
-  std::string message;
-};
-
-struct Forwarding {
-  std::vector<Forwarded> packets;
-  std::vector<ForwardError> errors;
-  uint32_t dropped = 0;  // by programs of map elements, or by a broadcast that found no device
-  uint32_t faults = 0;   // programs of map elements that faulted; their packets are gone
-};
 
 // Carries one packet on, with all that comes of it. Not thread-safe.
 class Forwarder {
