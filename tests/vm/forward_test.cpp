@@ -78,7 +78,7 @@ class Forwards : public testing::TestWithParam<Execution> {
   }
   // return bpf_redirect_map(map 0, key, flags)
   static std::string to_map(uint32_t key, uint32_t flags) {
-    return "r1 = map_fd(0) ll\nr2 = " + std::to_string(key) + "\nr3 = " + std::to_string(flags) +
+    return "r1 = map_by_fd(0)\nr2 = " + std::to_string(key) + "\nr3 = " + std::to_string(flags) +
            "\ncall 51\nexit";
   }
 
@@ -142,8 +142,8 @@ TEST_P(Forwards, PacketsFitTheMtu) {
 TEST_P(Forwards, TheLastLookupCounts) {
   const auto map = make_map(*machine_, BPF_MAP_TYPE_DEVMAP, 4, 4, 8);
   ASSERT_EQ(put(*map, 1, 3), 0);
-  const std::string first = "r1 = map_fd(0) ll\nr2 = 1\nr3 = 0\ncall 51\n";
-  const std::string missed = "r1 = map_fd(0) ll\nr2 = 7\nr3 = 2\ncall 51\n";
+  const std::string first = "r1 = map_by_fd(0)\nr2 = 1\nr3 = 0\ncall 51\n";
+  const std::string missed = "r1 = map_by_fd(0)\nr2 = 7\nr3 = 2\ncall 51\n";
   const auto passed = run(first + missed + "exit", {map});
   EXPECT_EQ(verdict_, 2U);
   EXPECT_TRUE(passed.packets.empty());
@@ -199,7 +199,7 @@ constexpr std::string_view kStamp = R"(
     r3 = *(u32 *)(r1 + 4)
     r4 = r2
     r4 += 14
-    if r4 > r3 goto 8
+    if r4 > r3 goto +8
     r5 = *(u32 *)(r1 + 12)
     *(u8 *)(r2 + 0) = r5
     r5 = *(u32 *)(r1 + 20)
@@ -243,7 +243,7 @@ TEST_P(Forwards, DeviceProgramsGetThePacketAsItWasLeft) {
   // Grows by what is left of 216 bytes; returns XDP_PASS if that is refused beyond them.
   const auto grow = [&](int by) {
     return entry_program(
-        "r2 = " + std::to_string(-by) + "\ncall 44\nif r0 == 0 goto 2\nr0 = 1\nexit\nr0 = 2\nexit",
+        "r2 = " + std::to_string(-by) + "\ncall 44\nif r0 == 0 goto +2\nr0 = 1\nexit\nr0 = 2\nexit",
         BPF_XDP_DEVMAP);
   };
   const std::string pushed = "r6 = r1\nr2 = -200\ncall 44\n" + to_map(0, 0);
@@ -290,7 +290,7 @@ constexpr std::string_view kWhere = R"(
     r7 = *(u32 *)(r1 + 12)
     r4 = r6
     r4 += 14
-    if r4 > r3 goto 5
+    if r4 > r3 goto +5
     call 8
     *(u8 *)(r6 + 0) = r0
     *(u8 *)(r6 + 1) = r7
