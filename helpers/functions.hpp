@@ -49,6 +49,10 @@ SKEP_HELPER(xdp_adjust_meta);
 SKEP_HELPER(skb_load_bytes);
 SKEP_HELPER(csum_diff);
 
+// redirect.cpp
+SKEP_HELPER(redirect);
+SKEP_HELPER(redirect_map);
+
 #undef SKEP_HELPER
 
 // An error number as a helper returns it: negative, in all 64 bits.

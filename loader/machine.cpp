@@ -116,6 +116,23 @@ void Machine::set_trace_sink(std::function<void(unsigned cpu, std::string_view l
   machine_->set_trace_sink(std::move(sink));
 }
 
+Result<void> Machine::add_device(DeviceOptions options) const {
+  return machine_->devices().add({.ifindex = options.ifindex,
+                                  .name = std::move(options.name),
+                                  .mtu = options.mtu,
+                                  .up = options.up,
+                                  .takes_redirects = true,
+                                  .replaceable = false,
+                                  .on_sent = std::move(options.on_sent)});
+}
+
+Result<void> Machine::set_device_up(uint32_t ifindex, bool up) const {
+  vm::Device* device = machine_->devices().find(ifindex);
+  if (!device) return fail(ENODEV, fmt::format("there is no device {}", ifindex));
+  device->set_up(up);
+  return {};
+}
+
 void Machine::advance_clock(uint64_t nanoseconds) { machine_->clock().advance(nanoseconds); }
 
 long Machine::bpf(int command, union bpf_attr* attributes, unsigned size) const {

@@ -32,6 +32,13 @@ bool can_run(uint32_t type) {
   return row && row->context != vm::ContextKind::kNone;
 }
 
+// A program that elements of a device or CPU map run.
+bool is_for_elements(const bpf_program* program) {
+  const bpf_attach_type attached = bpf_program__expected_attach_type(program);
+  return bpf_program__type(program) == BPF_PROG_TYPE_XDP &&
+         (attached == BPF_XDP_DEVMAP || attached == BPF_XDP_CPUMAP);
+}
+
 // Where a global variable lies in the initial value of the map that holds its section.
 struct VariablePlace {
   bpf_map* map = nullptr;
@@ -78,7 +85,7 @@ std::vector<ProgramInfo> Object::programs() const {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, state_->object.get()) out.push_back(
       {bpf_program__name(program), type_name(bpf_program__type(program)), bpf_program__section_name(program),
-       bpf_program__insn_cnt(program), can_run(bpf_program__type(program))});
+       bpf_program__insn_cnt(program), can_run(bpf_program__type(program)) && !is_for_elements(program)});
   return out;
 }
 
@@ -128,7 +135,7 @@ Result<Program> Object::program(std::string_view name) const {
   }
   auto program = descriptor >= 0 ? sys::program_of_descriptor(*state_->machine, descriptor) : nullptr;
   if (!program) return fail(ENOENT, fmt::format("{}: no loaded program named '{}'", state_->label, name));
-  return Program(state_, std::move(program), wanted);
+  return Program(state_, std::move(program), wanted, descriptor);
 }
 
 Result<Map> Object::map(std::string_view name) const {

@@ -63,9 +63,11 @@ Result<void> choose_programs(const ObjectState& state) {
   bpf_object__for_each_program(program, state.object.get()) {
     const std::string name = bpf_program__name(program);
     names.push_back(name);
-    if (auto chosen = choose_type(state, program); !chosen) return chosen;
+    if (auto typed = choose_type(state, program); !typed) return typed;
     if (name == only) found = true;
-    if (!all) bpf_program__set_autoload(program, name == only);
+    const bool chosen =
+        name == only || std::ranges::find(state.options.also, name) != state.options.also.end();
+    if (!all) bpf_program__set_autoload(program, chosen);
   }
   if (!found)
     return fail(ENOENT, fmt::format("{}: no program named '{}'; it has: {}", state.label, only,

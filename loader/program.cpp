@@ -38,8 +38,12 @@ std::string reference_name(const vm::Program& program, const isa::Instruction& i
 
 }  // namespace
 
-Program::Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name)
-    : object_(std::move(object)), program_(std::move(program)), name_(std::move(name)) {}
+Program::Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name,
+                 int descriptor)
+    : object_(std::move(object)),
+      program_(std::move(program)),
+      name_(std::move(name)),
+      descriptor_(descriptor) {}
 
 std::string_view Program::type() const { return program_->type().name; }
 
@@ -67,6 +71,11 @@ Result<vm::Cpu*> Program::find_cpu(unsigned cpu) const {
   if (program_->type().context == vm::ContextKind::kNone)
     return fail(kNotSupported,
                 fmt::format("program '{}': skep does not run programs of type {}", name_, type()));
+  const uint32_t attached = program_->spec().expected_attach_type;
+  if (program_->type().id == BPF_PROG_TYPE_XDP && (attached == BPF_XDP_DEVMAP || attached == BPF_XDP_CPUMAP))
+    return fail(EINVAL, fmt::format("program '{}' is for elements of a {} map, which run it on what is "
+                                    "redirected to them",
+                                    name_, attached == BPF_XDP_DEVMAP ? "device" : "CPU"));
   if (cpu >= machine.cpus())
     return fail(EINVAL, fmt::format("no CPU {}: the machine has {}", cpu, machine.cpus()));
   return &machine.cpu(cpu);
@@ -75,13 +84,24 @@ Result<vm::Cpu*> Program::find_cpu(unsigned cpu) const {
 Result<RunResult> Program::run(unsigned cpu, const RunInput& input) const {
   const auto on = find_cpu(cpu);
   if (!on) return std::unexpected(on.error());
-  const vm::CpuLock lock(**on);
-  if (!lock) return busy(cpu);
-  loader::ProgramRunner runner(**on, *program_, name_);
-  const auto outcome = runner.run(input);
-  if (!outcome) return std::unexpected(outcome.error());
-  RunResult result{outcome->return_value, runner.fault(), {}};
-  if (input.want_output) result.data = runner.output();
+  RunResult result;
+  std::unique_ptr<loader::Onward> onward;
+  {
+    const vm::CpuLock lock(**on);
+    if (!lock) return busy(cpu);
+    loader::ProgramRunner runner(**on, *program_, name_);
+    const auto outcome = runner.run(input);
+    if (!outcome) return std::unexpected(outcome.error());
+    result.return_value = outcome->return_value;
+    result.fault = runner.fault();
+    if (input.want_output) result.data = runner.output();
+    onward = runner.take_onward();
+  }
+  if (!onward) return result;
+  // No CPU is held while another is waited for.
+  onward->deliver(nullptr);
+  result.forwarding = onward->take_result();
+  if (!result.fault) result.fault = onward->fault();
   return result;
 }
 
@@ -94,7 +114,7 @@ Result<RunResult> Program::run_in_place(unsigned cpu, std::span<std::byte> memor
   if (!lock) return busy(cpu);
   loader::ProgramRunner runner(**on, *program_, name_);
   const RunOutcome outcome = runner.run_in_place(memory);
-  return RunResult{outcome.return_value, runner.fault(), {}};
+  return RunResult{outcome.return_value, runner.fault(), {}, {}};
 }
 
 Result<Runner> Program::runner(unsigned cpu) const {

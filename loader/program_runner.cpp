@@ -9,6 +9,8 @@ namespace {
 
 constexpr size_t kMaxRawSize = 16 * 1024 * 1024;
 
+}  // namespace
+
 Fault public_fault(const vm::Fault& fault) {
   Fault out;
   out.kind = vm::fault_kind_name(fault.kind);
@@ -27,14 +29,13 @@ Fault public_fault(const vm::Fault& fault) {
   return out;
 }
 
-}  // namespace
-
 size_t max_data_size(const vm::Program& program) {
   return program.type().context == vm::ContextKind::kRaw ? kMaxRawSize : vm::max_packet_size(program.type());
 }
 
 RunOutcome ProgramRunner::refuse_memory() {
   packet_.reset();
+  onward_.reset();
   refused_ = true;
   runner_.refuse({.kind = vm::FaultKind::kBadCall, .program = &runner_.program()});
   return {0, true};
@@ -58,11 +59,29 @@ Result<RunOutcome> ProgramRunner::run_packet(const RunInput& input) {
     return fail(packet.error().code, fmt::format("program '{}': {}", name_, packet.error().message));
   packet_ = *packet;
   refused_ = false;
+  onward_.reset();
   const vm::RunResult result = runner_.run(*packet_);
-  return RunOutcome{static_cast<uint32_t>(result.r0), result.faulted};
+  if (result.faulted || !vm::Forwarder::concerns(runner_.program().type(), result.r0))
+    return RunOutcome{static_cast<uint32_t>(result.r0), result.faulted};
+  onward_ = std::make_unique<Onward>(runner_.cpu().machine(), input.want_output);
+  onward_->carry_on(runner_, *packet_, result.r0);
+  return RunOutcome{static_cast<uint32_t>(result.r0), onward_->fault().has_value()};
+}
+
+RunOutcome ProgramRunner::deliver(RunOutcome outcome) {
+  if (!onward_) return outcome;
+  onward_->deliver(&runner_);
+  outcome.faulted = onward_->fault().has_value();
+  return outcome;
+}
+
+const Forwarding& ProgramRunner::forwarding() const {
+  static const Forwarding kNothing;
+  return onward_ ? onward_->result() : kNothing;
 }
 
 std::optional<Fault> ProgramRunner::fault() const {
+  if (onward_) return onward_->fault();
   if (!runner_.cpu().stopped()) return std::nullopt;
   Fault fault = public_fault(runner_.cpu().fault());
   if (refused_) fault.message = fmt::format("program '{}': only raw programs run over plain memory", name_);

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "loader/onward.hpp"
 #include "skep/machine.hpp"
 #include "vm/run.hpp"
 
@@ -28,8 +30,14 @@ class ProgramRunner {
   }
   Result<RunOutcome> run(const RunInput& input);
 
+  // Carries out what the last run redirected to other CPUs, for a CPU that this thread holds.
+  RunOutcome deliver(RunOutcome outcome);
+  // What the last run redirected, to be delivered by the caller; nullptr: nothing.
+  std::unique_ptr<Onward> take_onward() { return std::move(onward_); }
+
   // Of the last run.
   std::optional<Fault> fault() const;
+  const Forwarding& forwarding() const;
   std::vector<std::byte> output() const { return packet_ ? packet_->output() : memory_; }
 
  private:
@@ -42,6 +50,7 @@ class ProgramRunner {
   bool refused_ = false;           // the last run: see refuse_memory()
   std::vector<std::byte> memory_;  // a raw program's, by run()
   std::optional<vm::PacketContext> packet_;
+  std::unique_ptr<Onward> onward_;
 };
 
 // The longest data that a program is run on.

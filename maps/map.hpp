@@ -15,6 +15,7 @@
 namespace skep::maps {
 
 class EpochDomain;
+class RedirectMap;
 
 // What BPF_MAP_CREATE says of a map, as far as the map types look at it.
 struct MapSpec {
@@ -34,11 +35,21 @@ struct MapSpec {
   bool program_may_write() const { return (flags & BPF_F_RDONLY_PROG) == 0; }
 };
 
+// The machine's network devices, as far as maps ask for them. Thread-safe.
+class DeviceDirectory {
+ public:
+  virtual bool has_device(uint32_t ifindex) const = 0;
+
+ protected:
+  ~DeviceDirectory() = default;
+};
+
 // What a map needs of the machine it lives in. The epoch domain outlives every map.
 struct MapEnvironment {
   unsigned cpus = 1;
   EpochDomain* epochs = nullptr;
   uint32_t hash_seed = 0;  // taken from the machine's random numbers; BPF_F_ZERO_SEED overrides it
+  const DeviceDirectory* devices = nullptr;  // outlives every map; nullptr: there are none
 };
 
 // Bytes a program may touch: [begin, begin + size).
@@ -165,6 +176,11 @@ class Map {
   // The same for code that looks for itself: max_entries slots, null where there is no object. To be loaded
   // with acquire; nullptr: the values are no objects. Stays the same while the map lives.
   virtual const std::atomic<ObjectHolder*>* object_slots() const { return nullptr; }
+
+  // What bpf_redirect_map does with the map; nullptr: it does not take this type.
+  virtual RedirectMap* redirects() { return nullptr; }
+  // Whether all programs that it holds or that name it are of one kind (map_type_contains_progs).
+  virtual bool holds_programs_of_one_kind() const { return false; }
 
   // BPF_MAP_FREEZE: no user-side writes from now on.
   bool frozen() const;

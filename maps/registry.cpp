@@ -8,12 +8,15 @@
 #include "maps/array_map.hpp"
 #include "maps/attributes.hpp"
 #include "maps/bloom_filter.hpp"
+#include "maps/cpu_map.hpp"
+#include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
 #include "maps/queue_map.hpp"
 #include "maps/stack_map.hpp"
+#include "maps/xsk_map.hpp"
 
 namespace skep::maps {
 
@@ -26,6 +29,8 @@ constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_
                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
                                   BPF_FUNC_map_lookup_percpu_elem};
 constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
+constexpr int kRedirectHelpers[] = {BPF_FUNC_redirect_map, BPF_FUNC_map_lookup_elem};
+constexpr int kCpuMapHelpers[] = {BPF_FUNC_redirect_map};
 
 constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem};
 
@@ -46,6 +51,10 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,
      kBloomFilterHelpers},
     {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
+    {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create, kCpuMapHelpers},
+    {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create, kRedirectHelpers},
 });
 
 }  // namespace

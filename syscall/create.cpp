@@ -1,5 +1,6 @@
 #include <cerrno>
 
+#include "maps/attributes.hpp"
 #include "syscall/command.hpp"
 #include "vm/machine.hpp"
 
@@ -54,6 +55,8 @@ Result<void> attach_btf(Call& call, MapObject& map) {
           check_btf_types((*btf)->image, map.map->spec(), attr.btf_key_type_id, attr.btf_value_type_id);
       !good)
     return good;
+  // map_check_no_btf
+  if (map.map->redirects()) return fail(maps::kNotSupported, "this map type has no use for BTF");
   map.btf = std::move(*btf);
   map.btf_key_type = attr.btf_key_type_id;
   map.btf_value_type = attr.btf_value_type_id;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "maps/redirect_map.hpp"
 #include "syscall/command.hpp"
 
 namespace skep::sys {
@@ -35,9 +36,29 @@ bool is_hash(uint32_t map_type) {
          map_type == BPF_MAP_TYPE_LRU_HASH || map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 }
 
+namespace {
+
+// bpf_prog_get_type and bpf_prog_map_compatible for a program that an element of a map is to run.
+Result<std::shared_ptr<maps::Object>> entry_program(Call& call, MapObject& object, uint32_t attach_type,
+                                                    int descriptor) {
+  auto program = call.objects.get<ProgramObject>(descriptor);
+  if (!program) return std::unexpected(program.error());
+  const vm::ProgramSpec& spec = (*program)->program->spec();
+  if (spec.type->id != BPF_PROG_TYPE_XDP || spec.expected_attach_type != attach_type ||
+      !object.admits((*program)->program_kind()))
+    return fail(EINVAL, "the program is not of the kind that the map's elements run");
+  return std::shared_ptr<maps::Object>(*program, (*program)->program.get());
+}
+
+}  // namespace
+
 long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags) {
   maps::Map& map = *object.map;
   const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
+  if (maps::RedirectMap* redirects = map.redirects())
+    return redirects->write_entry(key, value, flags, [&](int descriptor) {
+      return entry_program(call, object, redirects->entry_attach_type(), descriptor);
+    });
   if (maps::find_map_type(map.spec().type)->value_kind != maps::ValueKind::kProgram)
     return map.write(key, value, flags);
 

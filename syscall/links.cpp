@@ -4,12 +4,10 @@
 
 #include "syscall/command.hpp"
 
-// Attaching. A machine has one device, the loopback device, to which XDP programs can be linked; packets
-// reach them only through BPF_PROG_TEST_RUN. It has no cgroups, tracepoints, sockets or kernel functions.
+// Attaching. XDP programs can be linked to a machine's devices; packets reach them only through
+// BPF_PROG_TEST_RUN. A machine has no cgroups, tracepoints, sockets or kernel functions.
 namespace skep::sys {
 namespace {
-
-constexpr uint32_t kLoopback = 1;
 
 // Attach types that <linux/bpf.h> of Debian 12 lacks.
 constexpr uint32_t kTcxIngress = 46;
@@ -96,14 +94,15 @@ long link_xdp(Call& call, std::shared_ptr<ProgramObject> program) {
   // loopback device has only the first.
   constexpr uint32_t kSkbMode = 2;
   constexpr uint32_t kOtherModes = 4 | 8;
-  if (attr.link_create.target_ifindex != kLoopback) return -EINVAL;
+  const uint32_t ifindex = attr.link_create.target_ifindex;
+  if (!call.machine.devices().has_device(ifindex)) return -EINVAL;
   if ((attr.link_create.flags & ~(kSkbMode | kOtherModes)) != 0) return -EINVAL;
   if ((attr.link_create.flags & kOtherModes) != 0)
     return (attr.link_create.flags & kSkbMode) != 0 ? -EINVAL : -EOPNOTSUPP;
   const uint32_t attached = program->program->spec().expected_attach_type;
   if (attached == BPF_XDP_DEVMAP || attached == BPF_XDP_CPUMAP) return -EINVAL;
   call.objects.sweep();
-  const auto link = std::make_shared<LinkObject>(std::move(program), kLoopback);
+  const auto link = std::make_shared<LinkObject>(std::move(program), ifindex);
   if (!call.objects.add_link(link)) return -EBUSY;
   return call.objects.open(link, {});
 }

@@ -13,6 +13,8 @@
 #include <climits>
 #include <unordered_set>
 
+#include "maps/redirect_map.hpp"
+
 namespace skep::sys {
 namespace {
 
@@ -51,7 +53,13 @@ size_t index(Kind kind) { return static_cast<size_t>(kind); }
 }  // namespace
 
 ObjectTable::~ObjectTable() {
-  for (const auto& object : all(Kind::kMap)) clear_programs(static_cast<MapObject&>(*object));
+  for (const auto& object : all(Kind::kMap)) {
+    auto& map = static_cast<MapObject&>(*object);
+    clear_programs(map);
+    // A device's program may name the map that it is in.
+    const maps::EpochDomain::TaskGuard guard(machine_.epochs());
+    if (maps::RedirectMap* redirects = map.map->redirects()) redirects->clear();
+  }
   entries_.clear();
   pins_.clear();
   // What the arrays held waits for its epoch; nobody runs any more, so that passes at once.

@@ -95,6 +95,7 @@ Result<vm::ProgramSpec> read_spec(Call& call) {
   if (!name) return std::unexpected(name.error());
   spec.name = std::move(*name);
   spec.expected_attach_type = attach_type_of(attr);
+  spec.type = &vm::attached(*spec.type, spec.expected_attach_type);
   spec.flags = attr.prog_flags;
   return spec;
 }
@@ -123,13 +124,15 @@ class Maps {
   Call& call_;
 };
 
-// A program that calls through an array of programs decides, or obeys, what kind of programs it holds.
-Result<void> check_tail_calls(Call& call, const ProgramObject& object) {
+// A program that names a map of programs decides, or obeys, what kind of programs it holds.
+Result<void> check_map_owners(Call& call, const ProgramObject& object) {
   for (const auto& map : object.program->maps()) {
-    if (maps::find_map_type(map->spec().type)->value_kind != maps::ValueKind::kProgram) continue;
+    if (maps::find_map_type(map->spec().type)->value_kind != maps::ValueKind::kProgram &&
+        !map->holds_programs_of_one_kind())
+      continue;
     const auto owner = call.objects.map_object(*map);
     if (owner && !owner->admits(object.program_kind()))
-      return fail(EINVAL, "the program's type is not that of the programs in its prog_array");
+      return fail(EINVAL, "the program's type is not that of the programs in its map");
   }
   return {};
 }
@@ -156,7 +159,7 @@ Result<std::shared_ptr<ProgramObject>> create(Call& call, vm::ProgramSpec spec) 
   const vm::MachineOptions& options = call.machine.options();
   object->program->executable(options.engine, options.mode);
   auto good = check_layout(*debug, *object->program);
-  if (good) good = check_tail_calls(call, *object);
+  if (good) good = check_map_owners(call, *object);
   if (!good) {
     call.objects.take_back(Kind::kProgram, object->id);
     return std::unexpected(good.error());

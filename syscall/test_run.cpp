@@ -19,7 +19,6 @@ namespace {
 
 using vm::ContextKind;
 
-constexpr uint32_t kLoopback = 1;  // the machine's one device, with one queue
 constexpr uint32_t kRawLimit = 1U << 30;
 
 struct Outcome {
@@ -124,11 +123,12 @@ Result<void> check_context(const xdp_md& context, uint32_t size) {
   return {};
 }
 
-Result<void> check_device(const xdp_md& context) {
+Result<void> check_device(Call& call, const xdp_md& context) {
   if (context.egress_ifindex != 0) return fail(EINVAL, "egress_ifindex");
   if (context.ingress_ifindex == 0)
     return context.rx_queue_index == 0 ? Result<void>{} : fail(EINVAL, "rx_queue_index without a device");
-  if (context.ingress_ifindex != kLoopback) return fail(ENODEV, "there is no such device");
+  if (!call.machine.devices().has_device(context.ingress_ifindex))
+    return fail(ENODEV, "there is no such device");
   if (context.rx_queue_index != 0) return fail(EINVAL, "there is no such queue");
   return {};
 }
@@ -149,10 +149,11 @@ long run_xdp(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   const auto data = read_data(call);
   if (!data) return code_of(data.error());
   if (*context)
-    if (auto good = check_device(**context); !good) return code_of(good.error());
+    if (auto good = check_device(call, **context); !good) return code_of(good.error());
 
   const std::span<const std::byte> bytes(*data);
   vm::PacketInput input{.data = bytes.subspan(meta), .meta = bytes.first(meta)};
+  if (*context && (*context)->ingress_ifindex != 0) input.ingress_ifindex = (*context)->ingress_ifindex;
   auto packet = vm::PacketContext::create(cpu, object.program->type(), input);
   if (!packet) return code_of(packet.error());
   const auto outcome = repeat(call, object, cpu, [&](vm::Runner& runner) { return runner.run(*packet); });
@@ -213,7 +214,8 @@ long run_skb(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   if (!data) return code_of(data.error());
   auto context = read_context<__sk_buff>(call);
   if (!context) return code_of(context.error());
-  if (*context && (*context)->ifindex > kLoopback) return -ENODEV;
+  if (*context && (*context)->ifindex > 1 && !call.machine.devices().has_device((*context)->ifindex))
+    return -ENODEV;
   if (*context && !only_settable(**context)) return -EINVAL;
 
   const vm::PacketInput input{.data = *data, .skb = *context ? &**context : nullptr};

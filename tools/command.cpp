@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <map>
@@ -49,6 +50,10 @@ Result<std::string> choose_program(const Object& object, const ObjectArguments& 
   const std::vector<ProgramInfo> programs = object.programs();
   std::vector<std::string> names;
   for (const ProgramInfo& program : programs) names.push_back(program.name);
+  // Where one alone can be run, it is meant.
+  if (arguments.program.empty() && names.size() > 1 &&
+      std::ranges::count_if(programs, &ProgramInfo::can_run) == 1)
+    return std::ranges::find_if(programs, &ProgramInfo::can_run)->name;
   if (names.empty()) return fail(ENOENT, fmt::format("{}: the object has no program", arguments.path));
   const std::string list = fmt::format("{}", fmt::join(names, ", "));
   if (arguments.program.empty()) {

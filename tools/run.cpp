@@ -11,6 +11,8 @@
 #include "tools/choice.hpp"
 #include "tools/command.hpp"
 #include "tools/map_dump.hpp"
+#include "tools/map_setting.hpp"
+#include "tools/run_devices.hpp"
 #include "tools/run_input.hpp"
 #include "tools/run_session.hpp"
 
@@ -29,6 +31,9 @@ struct RunArguments {
   unsigned threads = 1;
   uint64_t repeat = 1;
   std::string out_pcap;
+  std::vector<std::string> devices;
+  std::optional<uint32_t> ingress;
+  std::vector<std::string> settings;
   bool dump_maps = false;
   bool keep_going = false;
   bool json = false;
@@ -90,14 +95,35 @@ class Run {
     if (arguments_.cpu && *arguments_.cpu >= machine_->cpus())
       return fail(EINVAL, fmt::format("--cpu {}: the machine has {} CPUs (0 to {}; see --cpus)",
                                       *arguments_.cpu, machine_->cpus(), machine_->cpus() - 1));
+    if (auto done = prepare_devices(); !done) return done;
     machine_->set_trace_sink([this](unsigned cpu, std::string_view line) { take_trace(cpu, line); });
-    auto object = machine_->open(arguments_.object.path, arguments_.object.options());
+    ObjectOptions options = arguments_.object.options();
+    for (const std::string& text : arguments_.settings) {
+      auto setting = MapSetting::parse(text);
+      if (!setting) return std::unexpected(setting.error());
+      if (!setting->program.empty()) options.also.push_back(setting->program);
+      settings_.push_back(std::move(*setting));
+    }
+    auto object = machine_->open(arguments_.object.path, options);
     if (!object) return std::unexpected(object.error());
     object_ = std::move(*object);
     auto chosen = choose_program(*object_, arguments_.object);
     if (!chosen) return std::unexpected(chosen.error());
     program_name_ = std::move(*chosen);
     return {};
+  }
+
+  Result<void> prepare_devices() {
+    const InputArguments& input = arguments_.input;
+    auto devices = RunDevices::parse(
+        arguments_.devices, {input.pcap, input.data_in, arguments_.out_pcap, arguments_.object.path});
+    if (!devices) return std::unexpected(devices.error());
+    devices_ = std::move(*devices);
+    constexpr uint32_t kLoopback = 1;
+    if (arguments_.ingress && *arguments_.ingress != kLoopback && !devices_.has(*arguments_.ingress))
+      return fail(EINVAL, fmt::format("--ingress {0}: there is no such device; give --dev {0}=FILE",
+                                      *arguments_.ingress));
+    return devices_.add_to(*machine_);
   }
 
   Result<void> load() {
@@ -107,6 +133,8 @@ class Run {
     auto program = object_->program(program_name_);
     if (!program) return std::unexpected(program.error());
     program_ = std::move(*program);
+    for (const MapSetting& setting : settings_)
+      if (auto done = setting.apply(*object_); !done) return done;
     return open_files();
   }
 
@@ -119,6 +147,7 @@ class Run {
     auto reader = InputReader::open(input, program_->max_data_size());
     if (!reader) return std::unexpected(reader.error());
     reader_ = std::move(*reader);
+    if (auto opened = devices_.open_files(); !opened) return opened;
     if (arguments_.out_pcap.empty()) return {};
     auto writer = PacketWriter::open(arguments_.out_pcap);
     if (!writer) return std::unexpected(writer.error());
@@ -127,9 +156,10 @@ class Run {
   }
 
   Result<void> run_all() {
-    session_.emplace(*machine_, *program_,
-                     SessionOptions{arguments_.cpu, arguments_.spread, arguments_.threads, arguments_.repeat,
-                                    arguments_.keep_going, writer_.has_value()});
+    session_.emplace(
+        *machine_, *program_,
+        SessionOptions{arguments_.cpu, arguments_.spread, arguments_.threads, arguments_.repeat,
+                       arguments_.keep_going, writer_.has_value() || !devices_.empty(), arguments_.ingress});
     Progress progress;
     while (!session_->stopped()) {
       auto batch = reader_->next_batch(kBatch);
@@ -140,14 +170,15 @@ class Run {
       if (auto written = write_out(*batch, *outcomes); !written) return written;
       progress.update(session_->totals());
     }
+    if (auto closed = devices_.close(); !closed) return closed;
     return writer_ ? writer_->close() : Result<void>();
   }
 
   Result<void> write_out(const std::vector<Packet>& batch, const std::vector<Outcome>& outcomes) {
-    if (!writer_) return {};
     for (size_t i = 0; i < batch.size(); ++i) {
       const RunResult& result = outcomes[i].result;
-      if (!outcomes[i].ran || result.fault || !goes_on(*program_, result.return_value)) continue;
+      if (auto written = devices_.write(result.forwarding, batch[i].timestamp); !written) return written;
+      if (!writer_ || !outcomes[i].ran || result.fault || !goes_on(*program_, result.return_value)) continue;
       const auto* bytes = reinterpret_cast<const uint8_t*>(result.data.data());
       const auto length = static_cast<uint32_t>(result.data.size());
       if (auto written = writer_->write({bytes, length}, length, batch[i].timestamp); !written)
@@ -191,11 +222,42 @@ class Run {
     fmt::print("runs {}, {:.1f} ns per run\n", totals.runs, ns_per_run());
     for (const auto& [verdict, count] : totals.verdicts) fmt::print("  {:<16} {}\n", verdict, count);
     if (totals.fault_count != 0) fmt::print("  {:<16} {}\n", "(faults)", totals.fault_count);
+    print_forwarded(totals.forwarded);
     fmt::print("packets per CPU\n");
     for (size_t cpu = 0; cpu < totals.packets_per_cpu.size(); ++cpu)
       if (totals.packets_per_cpu[cpu] != 0) fmt::print("  cpu {:<12} {}\n", cpu, totals.packets_per_cpu[cpu]);
     if (!arguments_.dump_maps) return;
     for (const Map& map : object_->loaded_maps()) fmt::print("{}", map_as_text(*object_, map));
+  }
+
+  static void print_forwarded(const ForwardTally& forwarded) {
+    const auto print = [](const char* what, const auto& counts, const char* to) {
+      if (!counts.empty()) fmt::print("{}\n", what);
+      for (const auto& [key, count] : counts)
+        fmt::print("  {:<16} {}\n", fmt::format("{}{}", to, key), count);
+    };
+    print("redirects", forwarded.redirects, "device ");
+    print("sent back", forwarded.transmits, "device ");
+    print("redirects to ingress", forwarded.ingress_redirects, "device ");
+    print("redirects to CPUs", forwarded.cpu_redirects, "cpu ");
+    if (forwarded.dropped != 0) fmt::print("redirects dropped\n  {:<16} {}\n", "(in all)", forwarded.dropped);
+    if (forwarded.errors.empty()) return;
+    fmt::print("redirects that failed\n");
+    for (const auto& [name, count] : forwarded.errors)
+      fmt::print("  {:<16} {}  ({})\n", name, count, forwarded.messages.at(name));
+  }
+
+  static void add_forwarded(nlohmann::ordered_json& out, const ForwardTally& forwarded) {
+    const auto add = [&](const char* name, const auto& counts) {
+      out[name] = nlohmann::ordered_json::object();
+      for (const auto& [key, count] : counts) out[name][fmt::format("{}", key)] = count;
+    };
+    add("redirects", forwarded.redirects);
+    add("transmits", forwarded.transmits);
+    add("ingress_redirects", forwarded.ingress_redirects);
+    add("cpu_redirects", forwarded.cpu_redirects);
+    out["redirect_drops"] = forwarded.dropped;
+    add("redirect_errors", forwarded.errors);
   }
 
   void report_json() const {
@@ -206,6 +268,7 @@ class Run {
     out["verdicts"] = nlohmann::ordered_json::object();
     for (const auto& [verdict, count] : totals.verdicts) out["verdicts"][verdict] = count;
     out["retval"] = totals.last_return_value;
+    add_forwarded(out, totals.forwarded);
     out["ns_per_run"] = ns_per_run();
     out["packets_per_cpu"] = totals.packets_per_cpu;
     out["not_run"] = totals.too_short;
@@ -236,6 +299,8 @@ class Run {
   std::optional<Program> program_;
   std::optional<InputReader> reader_;
   std::optional<PacketWriter> writer_;
+  RunDevices devices_;
+  std::vector<MapSetting> settings_;
   std::optional<RunSession> session_;
 };
 
@@ -267,6 +332,18 @@ void add_options(CLI::App& command, RunArguments& a) {
       ->capture_default_str();
   command.add_option("--out-pcap", a.out_pcap,
                      "write the packets that were not dropped, as the program left them");
+  command
+      .add_option("--dev", a.devices,
+                  "IFINDEX=FILE: a device, and the capture to write what it sends to; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--ingress", a.ingress,
+                     "the device that packets come by and XDP_TX sends them back by (1, the loopback "
+                     "device, unless --dev makes it another)");
+  command
+      .add_option("--set", a.settings,
+                  "MAP:KEY=VALUE[@PROGRAM]: an element that a map has before the first run, in numbers; "
+                  "PROGRAM is what elements of device and CPU maps run; may be repeated")
+      ->allow_extra_args(false);
   command.add_flag("--dump-maps", a.dump_maps, "show what the program left in its maps");
   command.add_option("--seed", a.machine.seed,
                      "fix clock, random numbers and hash seeds: equal runs, equal results");

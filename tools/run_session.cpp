@@ -62,12 +62,18 @@ std::optional<Error> RunSession::run_packet(const Packet& packet, unsigned cpu, 
   if (is_packet_type(program_) && packet.bytes.size() < kLinkHeader) return std::nullopt;
   RunInput input;
   input.data = std::as_bytes(std::span(packet.bytes));
+  __sk_buff skb{};
+  if (options_.ingress) {
+    input.ingress_ifindex = skb.ifindex = skb.ingress_ifindex = *options_.ingress;
+    input.skb = &skb;
+  }
   for (uint64_t n = 0; n < options_.repeat; ++n) {
     input.want_output = options_.want_output && n + 1 == options_.repeat;
     auto result = program_.run(cpu, input);
     if (!result) return result.error();
     outcome.ran = true;
     outcome.result = std::move(*result);
+    outcome.forwarded.add(outcome.result.forwarding);
     if (outcome.result.fault) break;
   }
   return std::nullopt;
@@ -80,6 +86,7 @@ void RunSession::account(const Outcome& outcome, unsigned cpu) {
     return;
   }
   ++totals_.packets_per_cpu[cpu];
+  totals_.forwarded.add(outcome.forwarded);
   if (outcome.result.fault) {
     ++totals_.runs;
     ++totals_.fault_count;

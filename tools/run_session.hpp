@@ -8,6 +8,7 @@
 
 #include "skep/machine.hpp"
 #include "tools/packet_file.hpp"
+#include "tools/run_devices.hpp"
 
 namespace skep::tools {
 
@@ -20,6 +21,7 @@ struct SessionOptions {
   uint64_t repeat = 1;      // runs of each packet, each on a fresh copy
   bool keep_going = false;  // past a fault
   bool want_output = false;
+  std::optional<uint32_t> ingress;  // the device that packets come by
 };
 
 struct FaultRecord {
@@ -39,12 +41,14 @@ struct Totals {
   std::map<std::string, uint64_t> verdicts;
   std::vector<uint64_t> packets_per_cpu;
   std::vector<FaultRecord> faults;  // the first kMaxFaults
+  ForwardTally forwarded;
 };
 
 // A packet after its run.
 struct Outcome {
   bool ran = false;
   RunResult result;
+  ForwardTally forwarded;  // of all its runs
 };
 
 // Runs a program over batches of packets on the machine's CPUs. Which CPU a packet goes to, and the order of

@@ -118,4 +118,9 @@ PacketBuffer& Cpu::packet_buffer() {
   return *packet_buffer_;
 }
 
+PacketBuffer& Cpu::forward_buffer() {
+  if (!forward_buffer_) forward_buffer_ = std::make_unique<PacketBuffer>();
+  return *forward_buffer_;
+}
+
 }  // namespace skep::vm

@@ -13,6 +13,7 @@
 #include "vm/engine.hpp"
 #include "vm/fault.hpp"
 #include "vm/random.hpp"
+#include "vm/redirect_info.hpp"
 #include "vm/stack_memory.hpp"
 
 namespace skep::vm {
@@ -109,8 +110,13 @@ class Cpu : public RunState {
   // The packet or context memory of this CPU: below 4 GiB, so that the 32-bit data and data_end of a context
   // hold real addresses. Made on first use.
   class PacketBuffer& packet_buffer();
+  // The same for packets that go on to another program. Made on first use.
+  class PacketBuffer& forward_buffer();
   // The packet set up for this run, or nullptr; for the packet helpers.
   class PacketContext* packet_context = nullptr;
+
+  // Where the packet is to go when the run is over; packet runs begin with nothing.
+  RedirectInfo redirect;
 
   // The running program may write all of the stack: it went where no analysis of it alone can tell.
   void expect_whole_stack_written() { run().stack_written = kMaxFrames * kFrameSize; }
@@ -148,6 +154,7 @@ class Cpu : public RunState {
   std::vector<Region> grants_;
   StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
+  std::unique_ptr<PacketBuffer> forward_buffer_;
   std::mutex mutex_;
   bool held_ = false;  // by a CpuHold; guarded by mutex_
 };

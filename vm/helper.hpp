@@ -46,7 +46,7 @@ enum class Special : uint8_t { kNone, kTailCall };
 enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
 
 // Program types a helper is offered to.
-enum class Availability : uint8_t { kAll, kXdp, kSkb };
+enum class Availability : uint8_t { kAll, kXdp, kSkb, kXdpOrTc };
 
 // One row of the helper table.
 struct HelperRow {

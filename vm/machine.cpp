@@ -60,7 +60,7 @@ uint64_t Machine::next_random() {
 }
 
 maps::MapEnvironment Machine::map_environment() {
-  return {cpus(), &epochs_, static_cast<uint32_t>(next_random())};
+  return {cpus(), &epochs_, static_cast<uint32_t>(next_random()), &devices_};
 }
 
 void Machine::trace(unsigned cpu, std::string_view line) {

@@ -15,6 +15,7 @@
 #include "skep/error.hpp"
 #include "vm/clock.hpp"
 #include "vm/cpu.hpp"
+#include "vm/device.hpp"
 #include "vm/engine.hpp"
 #include "vm/helper.hpp"
 
@@ -67,6 +68,7 @@ class Machine {
   const Engines& engines() const { return engines_; }
   HelperTable& helpers() { return helpers_; }
   Clock& clock() { return clock_; }
+  DeviceTable& devices() { return devices_; }
   Task task() const;
   void set_task(Task task);  // not while programs run
 
@@ -93,6 +95,7 @@ class Machine {
   HelperTable helpers_;
   Engines engines_;
   maps::EpochDomain epochs_;
+  DeviceTable devices_;
   Clock clock_;
   std::optional<Task> task_;
   std::mutex random_mutex_;

@@ -67,22 +67,23 @@ uint32_t max_packet_size(const ProgramType& type) {
   return PacketBuffer::kPage - headroom - PacketBuffer::kSharedInfo;
 }
 
-PacketContext::PacketContext(Cpu& cpu, const ProgramType& type)
-    : cpu_(&cpu),
-      type_(&type),
-      context_(cpu.packet_buffer().context()),
-      hard_start_(cpu.packet_buffer().begin()) {}
+PacketContext::PacketContext(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type)
+    : cpu_(&cpu), type_(&type), context_(buffer.context()), hard_start_(buffer.begin()) {}
 
-Result<PacketContext> PacketContext::create(Cpu& cpu, const ProgramType& type, const PacketInput& input) {
+Result<PacketContext> PacketContext::create(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type,
+                                            const PacketInput& input) {
   if (type.context != ContextKind::kXdp && type.context != ContextKind::kSkb)
     return fail(EINVAL, fmt::format("a program of type {} is not run on packets", type.name));
   if (input.data.size() < PacketBuffer::kLinkHeader)
     return fail(EINVAL, fmt::format("a packet of {} bytes is shorter than a link-layer header of {} bytes",
                                     input.data.size(), PacketBuffer::kLinkHeader));
-  if (input.data.size() > max_packet_size(type))
+  const uint32_t most = type.context == ContextKind::kXdp
+                            ? PacketBuffer::kPage - input.headroom - PacketBuffer::kSharedInfo
+                            : max_packet_size(type);
+  if (input.data.size() > most)
     return fail(EINVAL, fmt::format("a packet of {} bytes is larger than the maximum of {} bytes",
-                                    input.data.size(), max_packet_size(type)));
-  PacketContext context(cpu, type);
+                                    input.data.size(), most));
+  PacketContext context(cpu, buffer, type);
   auto filled = type.context == ContextKind::kXdp ? context.fill_xdp(input) : context.fill_skb(input);
   if (!filled) return std::unexpected(filled.error());
   return context;
@@ -90,10 +91,10 @@ Result<PacketContext> PacketContext::create(Cpu& cpu, const ProgramType& type, c
 
 Result<void> PacketContext::fill_xdp(const PacketInput& input) {
   if (input.meta.size() % 4 != 0 || input.meta.size() > kMaxMetadata ||
-      input.meta.size() > PacketBuffer::kXdpHeadroom - PacketBuffer::kXdpFrame)
+      input.meta.size() > input.headroom - PacketBuffer::kXdpFrame)
     return fail(EINVAL, fmt::format("{} bytes of metadata: not a multiple of 4, or more than fits",
                                     input.meta.size()));
-  data_ = hard_start_ + PacketBuffer::kXdpHeadroom;
+  data_ = hard_start_ + input.headroom;
   meta_ = data_ - static_cast<uint32_t>(input.meta.size());
   end_ = data_ + static_cast<uint32_t>(input.data.size());
   clear_headroom();
@@ -102,6 +103,7 @@ Result<void> PacketContext::fill_xdp(const PacketInput& input) {
   auto* xdp = new (context_) xdp_md{};
   xdp->ingress_ifindex = input.ingress_ifindex;
   xdp->rx_queue_index = input.rx_queue_index;
+  xdp->egress_ifindex = input.egress_ifindex;
   publish();
   return {};
 }

@@ -46,6 +46,9 @@ struct PacketInput {
   uint32_t ingress_ifindex = 1;          // the loopback device, as in the kernel's test run
   uint32_t rx_queue_index = 0;
   const __sk_buff* skb = nullptr;  // mark, priority, ifindex, cb, tstamp, wire_len, gso_segs, gso_size, …
+  // Of an XDP packet that was redirected: where it is about to leave, and the room that is left before it.
+  uint32_t egress_ifindex = 0;
+  uint32_t headroom = PacketBuffer::kXdpHeadroom;
 };
 
 // The longest packet that a program of the type takes, in bytes.
@@ -56,7 +59,12 @@ uint32_t max_packet_size(const ProgramType& type);
 class PacketContext {
  public:
   // EINVAL: shorter than a link-layer header, longer than the buffer, or fields that the kernel refuses.
-  static Result<PacketContext> create(Cpu& cpu, const ProgramType& type, const PacketInput& input);
+  static Result<PacketContext> create(Cpu& cpu, const ProgramType& type, const PacketInput& input) {
+    return create(cpu, cpu.packet_buffer(), type, input);
+  }
+  // The same in another buffer of the CPU's.
+  static Result<PacketContext> create(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type,
+                                      const PacketInput& input);
 
   void* context() const { return context_; }
   uint32_t context_size() const { return type_->context_size; }
@@ -66,6 +74,8 @@ class PacketContext {
   // The packet as it is now.
   std::span<std::byte> data() const;
   std::span<std::byte> meta() const;
+  // Bytes before the packet.
+  uint32_t headroom() const { return data_ - hard_start_; }
   // What PROG_TEST_RUN copies out: a packet without its link-layer header gets it back, zeroed.
   std::vector<std::byte> output() const;
 
@@ -81,7 +91,7 @@ class PacketContext {
   const std::byte* filter_load(int32_t offset, uint32_t size) const;
 
  private:
-  PacketContext(Cpu& cpu, const ProgramType& type);
+  PacketContext(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type);
   Result<void> fill_xdp(const PacketInput& input);
   Result<void> fill_skb(const PacketInput& input);
   void clear_headroom();

@@ -13,11 +13,14 @@ namespace {
   ContextField { offsetof(context, field), sizeof(context::field), narrow, writable }
 
 // xdp_is_valid_access: 4 bytes, nothing to write.
-constexpr std::array kXdpFields{
+constexpr std::array kDeviceMapFields{
     SKEP_FIELD(xdp_md, data, false, false),           SKEP_FIELD(xdp_md, data_end, false, false),
     SKEP_FIELD(xdp_md, data_meta, false, false),      SKEP_FIELD(xdp_md, ingress_ifindex, false, false),
     SKEP_FIELD(xdp_md, rx_queue_index, false, false), SKEP_FIELD(xdp_md, egress_ifindex, false, false),
 };
+
+constexpr std::array kXdpFields{kDeviceMapFields[0], kDeviceMapFields[1], kDeviceMapFields[2],
+                                kDeviceMapFields[3], kDeviceMapFields[4]};
 
 // tc_cls_act_is_valid_access over bpf_skb_is_valid_access.
 constexpr std::array kSchedClsFields{
@@ -112,6 +115,13 @@ constexpr auto kTypes = std::to_array<ProgramType>({
     {.id = BPF_PROG_TYPE_SYSCALL, .name = "syscall"},
 });
 
+constexpr ProgramType kDeviceMapProgram{.id = BPF_PROG_TYPE_XDP,
+                                        .name = "xdp",
+                                        .context = ContextKind::kXdp,
+                                        .context_size = sizeof(xdp_md),
+                                        .fields = kDeviceMapFields,
+                                        .verdicts = kXdpVerdicts};
+
 }  // namespace
 
 std::span<const ProgramType> program_types() { return kTypes; }
@@ -126,6 +136,10 @@ const ProgramType* find_program_type(std::string_view name) {
   for (const ProgramType& type : kTypes)
     if (type.name == name) return &type;
   return nullptr;
+}
+
+const ProgramType& attached(const ProgramType& type, uint32_t attach_type) {
+  return type.id == BPF_PROG_TYPE_XDP && attach_type == BPF_XDP_DEVMAP ? kDeviceMapProgram : type;
 }
 
 bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write) {
@@ -147,6 +161,8 @@ bool helper_available(const ProgramType& type, const HelperRow& helper) {
       return type.context == ContextKind::kXdp;
     case Availability::kSkb:
       return type.context == ContextKind::kSkb;
+    case Availability::kXdpOrTc:
+      return type.context == ContextKind::kXdp || type.link_layer;
   }
   return false;
 }

@@ -48,6 +48,8 @@ struct ProgramType {
 std::span<const ProgramType> program_types();
 const ProgramType* find_program_type(uint32_t id);
 const ProgramType* find_program_type(std::string_view name);
+// The row as it is for programs of an expected attach type: a device map's see egress_ifindex.
+const ProgramType& attached(const ProgramType& type, uint32_t attach_type);
 
 // Whether the kernel lets a program of this type use [offset, offset + size) of its context.
 bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write);

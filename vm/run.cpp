@@ -25,10 +25,24 @@ Runner::Runner(Cpu& cpu, const Program& program, const RunOptions& options)
 
 RunResult Runner::run(PacketContext& packet) {
   begin();
+  cpu_.redirect = {};
   packet.attach(cpu_);
   const RunResult result = call(reinterpret_cast<uintptr_t>(packet.context()), 0);
   cpu_.packet_context = nullptr;
   return result;
+}
+
+RunResult Runner::run_other(const Program& program, PacketContext& packet) {
+  if (cpu_.has_stack_to_zero()) cpu_.zero_stack();
+  cpu_.begin_run(program, fuel_);
+  if (clock_) clock_->run_started();
+  cpu_.redirect = {};
+  packet.attach(cpu_);
+  const Executable& executable = program.executable(cpu_.run().engine, cpu_.run().mode);
+  const uint64_t context = reinterpret_cast<uintptr_t>(packet.context());
+  const uint64_t r0 = executable.call(cpu_, program.subprograms().front(), {context, 0, 0, 0, 0});
+  cpu_.packet_context = nullptr;
+  return {r0, cpu_.stopped()};
 }
 
 RunResult Runner::run_slowly(std::span<std::byte> memory) {

@@ -51,6 +51,8 @@ class Runner {
   }
   // Programs that run on packets, of the packet's type, only.
   RunResult run(PacketContext& packet);
+  // Runs another program on the CPU after a run. What that run reached is not given up.
+  RunResult run_other(const Program& program, PacketContext& packet);
 
  private:
   void begin() {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "skep/error.hpp"
+#include "skep/forwarding.hpp"
 
 struct btf;  // libbpf's
 
@@ -108,20 +109,23 @@ struct RunInput {
   std::span<const std::byte> data = {};
   // XDP metadata before the packet: a multiple of 4 bytes.
   std::span<const std::byte> meta = {};
+  // The device it came by, and by which XDP_TX sends it; see Machine::add_device().
   uint32_t ingress_ifindex = 1;
   uint32_t rx_queue_index = 0;
   // For programs on __sk_buff: the fields that the kernel's BPF_PROG_TEST_RUN takes from ctx_in; may be
   // nullptr.
   const __sk_buff* skb = nullptr;
-  // Whether RunResult::data is wanted.
+  // Whether RunResult::data, and the data of what was forwarded, is wanted.
   bool want_output = false;
 };
 
 struct RunResult {
   uint64_t return_value =
       0;  // r0; for kernel program types the low 32 bits are the verdict. Meaningless after a fault
+  // Of the program, or of one that a map's element ran over the packet afterwards.
   std::optional<Fault> fault;
-  std::vector<std::byte> data;  // the packet or memory after the run, if wanted
+  std::vector<std::byte> data;  // the packet or memory after the program, if wanted
+  Forwarding forwarding;        // empty unless the program returned XDP_TX, XDP_REDIRECT or TC_ACT_REDIRECT
 };
 
 // How a run by a Runner ended.
@@ -164,13 +168,15 @@ class Runner {
   // its length; empty memory: both are 0. Raw programs alone: others do not run, which is a fault of kind
   // "bad-call".
   RunOutcome run_in_place(std::span<std::byte> memory);
-  // Runs once, as Program::run() does and with its errors; want_output is not looked at, see output().
+  // Runs once, as Program::run() does and with its errors. want_output is for forwarding() alone; output()
+  // is there without.
   Result<RunOutcome> run(const RunInput& input);
 
   // Of the last run. fault(): why it ended early, if it did. output(): the packet after it, or the memory of
   // a raw program; empty after run_in_place().
   std::optional<Fault> fault() const;
   std::vector<std::byte> output() const;
+  const Forwarding& forwarding() const;
 
  private:
   friend class Program;
@@ -197,9 +203,12 @@ class Program {
   // How many instructions it has, those of its functions included, in 8-byte slots as the kernel counts them.
   size_t instructions() const;
 
-  // Runs once on a CPU. A fault is part of the result; errors are EINVAL: no such CPU, or data that this type
-  // of program is not run on (as BPF_PROG_TEST_RUN refuses it); ENOTSUPP (524): skep does not run this type;
-  // EBUSY: a Runner holds the CPU.
+  // Runs once on a CPU. A fault is part of the result; errors are EINVAL: no such CPU, data that this type of
+  // program is not run on, or a program for elements of device or CPU maps (as BPF_PROG_TEST_RUN refuses
+  // them); ENOTSUPP (524): skep does not run this type; EBUSY: a Runner holds the CPU.
+  //
+  // Packets that the program redirects are carried on, see RunResult::forwarding. Those for other CPUs are
+  // processed there before this returns; it waits for runs that are going on there.
   Result<RunResult> run(unsigned cpu, const RunInput& input) const;
   // The same over memory of the caller's, which the program reads and writes in place. Raw programs only.
   Result<RunResult> run_in_place(unsigned cpu, std::span<std::byte> memory) const;
@@ -215,14 +224,19 @@ class Program {
   // With machine_code: makes the JIT's code and lists it beside each instruction.
   std::vector<ListedInstruction> listing(bool machine_code) const;
 
+  // The descriptor that bpf(2) knows the program by, as values of device and CPU maps want it.
+  int descriptor() const { return descriptor_; }
+
  private:
   friend class Machine;
   friend class Object;
-  Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name);
+  Program(std::shared_ptr<ObjectState> object, std::shared_ptr<vm::Program> program, std::string name,
+          int descriptor);
   Result<vm::Cpu*> find_cpu(unsigned cpu) const;
   std::shared_ptr<ObjectState> object_;
   std::shared_ptr<vm::Program> program_;
   std::string name_;
+  int descriptor_;
 };
 
 // A map, as user space sees it through bpf(2). Thread-safe. Errors carry the kernel's numbers: ENOENT,
@@ -271,12 +285,14 @@ class Map {
 struct ObjectOptions {
   // The program type to load the programs as, in place of what their sections say; see Program::type().
   std::string type = {};
-  // Load this program alone (and what its program arrays hold); empty: all.
+  // Load this program alone (and what its program arrays hold, and `also`); empty: all.
   std::string program = {};
   // BTF of the kernel to relocate against (CO-RE); empty: the host's.
   std::string kernel_btf = {};
   // Names the object in messages and in its maps; empty: from the path.
   std::string name = {};
+  // More programs to load, where one is chosen: those that its maps' elements are to run.
+  std::vector<std::string> also = {};
 };
 
 // What an object file says of a program or a map, before anything is loaded.
@@ -285,7 +301,8 @@ struct ProgramInfo {
   std::string type;
   std::string section;
   size_t instructions = 0;
-  bool can_run = false;  // whether skep runs programs of this type
+  // Whether skep runs it on packets or memory: programs of this type, but not those for elements of maps.
+  bool can_run = false;
 };
 struct MapInfo {
   std::string name;
@@ -350,6 +367,18 @@ class HelperCall {
 
 using Helper = std::function<uint64_t(std::span<const uint64_t, 5> arguments, HelperCall& call)>;
 
+// A network device of a machine.
+struct DeviceOptions {
+  uint32_t ifindex = 0;   // 1 to 2^31 - 1
+  std::string name = {};  // for messages; empty: "dev" and the ifindex
+  // Redirected packets may be 18 bytes longer: a link-layer header and a VLAN tag.
+  uint32_t mtu = 1500;
+  bool up = true;
+  // Called for each packet that leaves by the device, from its link-layer header on, by the thread that runs
+  // the program, on several at once if several run. May be empty.
+  std::function<void(std::span<const std::byte>)> on_sent = {};
+};
+
 // A machine: simulated CPUs, maps, programs. Thread-safe, except set_helper, which is for before programs are
 // loaded.
 class Machine {
@@ -372,6 +401,13 @@ class Machine {
 
   // Where the lines of bpf_trace_printk go; nowhere unless set. Called by the thread that runs the program.
   void set_trace_sink(std::function<void(unsigned cpu, std::string_view line)> sink);
+
+  // Devices are what elements of DEVMAP and DEVMAP_HASH name and what redirected packets leave by. From the
+  // beginning there is the loopback device, 1, to which nothing can be redirected; another device 1 may take
+  // its place. Devices stay as long as the machine. EINVAL: no such number. EEXIST.
+  Result<void> add_device(DeviceOptions options) const;
+  // ENODEV.
+  Result<void> set_device_up(uint32_t ifindex, bool up) const;
 
   // Moves a seeded machine's clock on.
   void advance_clock(uint64_t nanoseconds);

@@ -1,0 +1,87 @@
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "redirect_programs.hpp"
+
+namespace skep::test {
+namespace {
+
+class XskMapContract : public RedirectMapContract {};
+SKEP_CONTRACT(XskMapContract);
+
+constexpr uint32_t kType = BPF_MAP_TYPE_XSKMAP;
+
+TEST_P(XskMapContract, Attributes) {
+  const auto create = [&](uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
+    const Fd map(create_map(kType, key, value, entries, flags));
+    return map.get() < 0 ? map.get() : 0;
+  };
+  if (const long result = create(4, 4, 1); on_host() && result == -EINVAL)
+    GTEST_SKIP() << "the kernel has no AF_XDP";
+  EXPECT_EQ(create(4, 4, 1), 0);
+  EXPECT_EQ(create(4, 4, 0), -EINVAL);
+  EXPECT_EQ(create(8, 4, 1), -EINVAL);
+  EXPECT_EQ(create(4, 8, 1), -EINVAL);
+  for (const uint32_t flag : {uint32_t{BPF_F_NUMA_NODE}, uint32_t{BPF_F_RDONLY}, uint32_t{BPF_F_WRONLY}})
+    EXPECT_EQ(create(4, 4, 1, flag), 0) << flag;
+  for (const uint32_t flag : {uint32_t{BPF_F_NO_PREALLOC}, uint32_t{BPF_F_RDONLY_PROG}})
+    EXPECT_EQ(create(4, 4, 1, flag), -EINVAL) << flag;
+}
+
+TEST_P(XskMapContract, ElementsAreSockets) {
+  const Fd map(create_map(kType, 4, 4, 4));
+  if (on_host() && map.get() == -EINVAL) GTEST_SKIP() << "the kernel has no AF_XDP";
+  const uint32_t key = 1;
+  const uint32_t outside = 4;
+  const auto put = [&](const uint32_t& index, int descriptor, uint64_t flags = 0) {
+    return update(map, &index, &descriptor, flags);
+  };
+  EXPECT_EQ(put(key, 12345), -EBADF);
+  EXPECT_EQ(put(key, map.get()), -ENOTSOCK);
+  const Fd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  EXPECT_EQ(put(key, socket.get()), -EOPNOTSUPP);
+  EXPECT_EQ(put(outside, socket.get()), -E2BIG);
+  EXPECT_EQ(put(key, socket.get(), 3), -EINVAL);
+  EXPECT_EQ(put(outside, socket.get(), 3), -EINVAL);
+  uint32_t value = 0;
+  EXPECT_EQ(lookup(map, &key, &value), -EOPNOTSUPP) << "they are not given back";
+  EXPECT_EQ(erase(map, &key), 0);
+  EXPECT_EQ(erase(map, &outside), -EINVAL);
+  uint32_t next = 7;
+  EXPECT_EQ(next_key(map, nullptr, &next), 0);
+  EXPECT_EQ(next, 0U);
+  const uint32_t last = 3;
+  EXPECT_EQ(next_key(map, &last, &next), -ENOENT);
+}
+
+TEST_P(XskMapContract, CommandsItLacks) {
+  const Fd map(create_map(kType, 4, 4, 4));
+  if (on_host() && map.get() == -EINVAL) GTEST_SKIP() << "the kernel has no AF_XDP";
+  const uint32_t key = 0;
+  uint32_t value = 0;
+  EXPECT_EQ(lookup_and_delete(map, &key, &value), -kNotSupported);
+  for (const int command :
+       {BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_BATCH, BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH})
+    EXPECT_EQ(batch(map, command), -kNotSupported) << command;
+}
+
+TEST_P(XskMapContract, EmptySlotsFallBack) {
+  const Fd map(create_map(kType, 4, 4, 4));
+  if (on_host() && map.get() == -EINVAL) GTEST_SKIP() << "the kernel has no AF_XDP";
+  for (const int fallback : {XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX})
+    EXPECT_EQ(redirected(map, 1, fallback), fallback);
+  EXPECT_EQ(redirected(map, 1, 4), XDP_ABORTED);
+  EXPECT_EQ(redirected(map, 1, BPF_F_BROADCAST), XDP_ABORTED);
+}
+
+TEST_P(XskMapContract, HelpersThatTakeIt) {
+  const Fd map(create_map(kType, 4, 4, 4));
+  if (on_host() && map.get() == -EINVAL) GTEST_SKIP() << "the kernel has no AF_XDP";
+  EXPECT_EQ(loads_call(map, BPF_FUNC_map_lookup_elem), 0);
+  for (const int helper : {BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem})
+    EXPECT_EQ(loads_call(map, helper), -EINVAL) << helper;
+}
+
+}  // namespace
+}  // namespace skep::test
