@@ -9,12 +9,13 @@ namespace skep::maps {
 TargetStore::TargetStore(EpochDomain& epochs, uint32_t value_size)
     : epochs_(epochs),
       value_size_(value_size),
-      pool_(epochs, {.key_size = sizeof(uint32_t), .value_size = value_size, .cpu_values = 0}, 0) {}
+      pool_(epochs.clock(), {.key_size = sizeof(uint32_t), .value_size = value_size, .cpu_values = 0}, 0) {}
 
 std::unique_ptr<TargetEntry> TargetStore::make(uint32_t key, const TargetValue& value,
                                                std::shared_ptr<Object> program) {
   std::unique_ptr<TargetEntry> entry(new (std::nothrow) TargetEntry);
-  Element* element = entry != nullptr ? pool_.acquire() : nullptr;
+  ElementPool::TaskCache cache(pool_);
+  Element* element = entry != nullptr ? pool_.acquire(cache) : nullptr;
   if (element == nullptr) return nullptr;
   const TargetValue readable{value.number, program ? static_cast<int32_t>(program->id()) : 0};
   std::memcpy(pool_.value(element), &readable, value_size_);
@@ -26,10 +27,14 @@ std::unique_ptr<TargetEntry> TargetStore::make(uint32_t key, const TargetValue& 
   return entry;
 }
 
-void TargetStore::discard(std::unique_ptr<TargetEntry> entry) { pool_.retire(entry->element); }
+void TargetStore::discard(std::unique_ptr<TargetEntry> entry) {
+  ElementPool::TaskCache cache(pool_);
+  pool_.give_back(cache, entry->element);
+}
 
 void TargetStore::retire(TargetEntry* entry) {
-  pool_.retire(entry->element);
+  ElementPool::TaskCache cache(pool_);
+  pool_.retire(cache, entry->element);
   epochs_.retire(*entry, [](EpochDomain::Retired* node) { delete static_cast<TargetEntry*>(node); });
 }
 

@@ -58,7 +58,7 @@ ObjectTable::~ObjectTable() {
     clear_programs(map);
     // A device's program may name the map that it is in.
     const maps::EpochDomain::TaskGuard guard(machine_.epochs());
-    if (maps::RedirectMap* redirects = map.map->redirects()) redirects->clear();
+    if (map.map->redirects() != nullptr) map.map->clear();
   }
   entries_.clear();
   pins_.clear();
