@@ -63,7 +63,8 @@ Result<void> MapSetting::apply(const Object& object) const {
   uint64_t number = value;
   if (!program.empty()) {
     // struct bpf_devmap_val and struct bpf_cpumap_val
-    if (found->value_size() != 2 * sizeof(uint32_t) || value > UINT32_MAX)
+    const bool takes_programs = found->type().starts_with("devmap") || found->type() == "cpumap";
+    if (!takes_programs || found->value_size() != 2 * sizeof(uint32_t) || value > UINT32_MAX)
       return named({EINVAL, fmt::format("values of map '{}' have no room for a program", map)});
     const auto of_object = object.program(program);
     if (!of_object) return named(of_object.error());
@@ -71,8 +72,13 @@ Result<void> MapSetting::apply(const Object& object) const {
   }
   const auto value_bytes = bytes_of(number, found->user_value_size());
   if (!value_bytes) return named({EINVAL, fmt::format("values have {} bytes", found->user_value_size())});
-  if (auto done = found->update(*key_bytes, *value_bytes); !done) return named(done.error());
-  return {};
+  const auto done = found->update(*key_bytes, *value_bytes);
+  if (done) return {};
+  if (found->type().starts_with("devmap") && done.error().code == EINVAL)
+    return named({EINVAL, fmt::format("the program is not for device maps, or there is no device {0}: give "
+                                      "--dev {0}=FILE",
+                                      value)});
+  return named(done.error());
 }
 
 }  // namespace skep::tools

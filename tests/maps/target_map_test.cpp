@@ -66,7 +66,7 @@ TEST_F(TargetMaps, ClearEmptiesThem) {
     for (int round = 0; round < 2; ++round) {
       for (const uint32_t key : {0U, 17U, 70000U}) ASSERT_EQ(put(*map, key, 5), 0);
       EXPECT_EQ(map->redirects()->targets().size(), 3U);
-      map->redirects()->clear();
+      map->clear();
       EXPECT_TRUE(map->redirects()->targets().empty());
     }
   }
