@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -82,6 +83,8 @@ int skep_libbpf_open64(const char* path, int flags, ...);
 int skep_libbpf_statfs64(const char* path, struct statfs64* out);
 int skep_libbpf_mkdir(const char* path, mode_t mode);
 int skep_libbpf_unlink(const char* path);
+int skep_libbpf_epoll_ctl(int epoll, int operation, int descriptor, struct epoll_event* event);
+int skep_libbpf_epoll_wait(int epoll, struct epoll_event* events, int room, int timeout);
 
 long skep_libbpf_syscall(long number, ...) {
   std::array<long, 6> a{};
@@ -127,6 +130,20 @@ int skep_libbpf_unlink(const char* path) {
   if (skep::sys::unpin(*machine, path)) return 0;
   errno = ENOENT;
   return -1;
+}
+
+int skep_libbpf_epoll_ctl(int epoll, int operation, int descriptor, struct epoll_event* event) {
+  skep::vm::Machine* machine = BindingAccess::machine();
+  if (!machine) return ::epoll_ctl(epoll, operation, descriptor, event);
+  const auto target = skep::sys::wait_target(*machine, descriptor);
+  struct epoll_event narrowed = event ? *event : epoll_event{};
+  narrowed.events &= ~target.foreign_events;
+  return ::epoll_ctl(epoll, operation, target.descriptor, event ? &narrowed : nullptr);
+}
+
+int skep_libbpf_epoll_wait(int epoll, struct epoll_event* events, int room, int timeout) {
+  if (skep::vm::Machine* machine = BindingAccess::machine()) skep::sys::before_waiting(*machine);
+  return ::epoll_wait(epoll, events, room, timeout);
 }
 
 }  // extern "C"

@@ -10,6 +10,8 @@
 #include "maps/hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/ring_buffer.hpp"
+#include "maps/user_ring_buffer.hpp"
 
 namespace skep::maps {
 
@@ -21,6 +23,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
+    {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create},
+    {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create},
 });
 
 }  // namespace

@@ -32,4 +32,14 @@ bool unpin(vm::Machine& machine, const char* path);
 // none of the machine's.
 std::optional<std::string> descriptor_info(vm::Machine& machine, int descriptor);
 
+// What epoll_ctl(2) is to be told in place of a descriptor. The kernel's epoll can wait for ring buffers, but
+// not for a file of memory: an eventfd of the map's takes its place. Other descriptors are their own.
+struct WaitTarget {
+  int descriptor = -1;
+  uint32_t foreign_events = 0;  // that the kernel's map never has: not to be waited for
+};
+WaitTarget wait_target(vm::Machine& machine, int descriptor);
+// To be called before each epoll_wait(2) and its like: what is ready then is ready in the kernel, too.
+void before_waiting(vm::Machine& machine);
+
 }  // namespace skep::sys

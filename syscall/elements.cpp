@@ -68,6 +68,8 @@ struct Element {
 };
 
 long take_key(Call& call, const maps::Map& map, Buffer& key) {
+  // __bpf_copy_key: where there are no keys there is no place to read one from.
+  if (map.spec().key_size == 0 && call.attr().key != 0) return -EINVAL;
   if (!key.allocate(map.spec().key_size)) return -ENOMEM;
   return call.memory.read(key.data(), call.attr().key, key.size()) ? 0 : -EFAULT;
 }

@@ -91,7 +91,7 @@ struct MachineOptions {
 
 // Why a run ended early.
 struct Fault {
-  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call"
+  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call", "leak"
   std::string program;  // the program it happened in; a tail call changes it
   uint32_t pc = 0;      // the instruction, counted in 8-byte slots as the kernel counts
   std::string file;     // its source line where the object has line information, else empty and 0

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -190,4 +191,36 @@ SKEP_INTERPOSED int mount(const char* source, const char* target, const char* ty
   if (target && made_private) return 0;
   return next<int(const char*, const char*, const char*, unsigned long, const void*)>("mount")(
       source, target, type, flags, data);
+}
+
+// The machine's ring buffers are waited for as the kernel's are.
+SKEP_INTERPOSED int epoll_ctl(int epoll, int operation, int descriptor, struct epoll_event* event) noexcept {
+  static auto* const real = next<int(int, int, int, struct epoll_event*)>("epoll_ctl");
+  Session* session = Session::existing();
+  if (!session) return real(epoll, operation, descriptor, event);
+  const auto target = skep::sys::wait_target(session->machine(), descriptor);
+  struct epoll_event narrowed = event ? *event : epoll_event{};
+  narrowed.events &= ~target.foreign_events;
+  return real(epoll, operation, target.descriptor, event ? &narrowed : nullptr);
+}
+
+SKEP_INTERPOSED int epoll_wait(int epoll, struct epoll_event* events, int room, int timeout) {
+  static auto* const real = next<int(int, struct epoll_event*, int, int)>("epoll_wait");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout);
+}
+
+SKEP_INTERPOSED int epoll_pwait(int epoll, struct epoll_event* events, int room, int timeout,
+                                const sigset_t* signals) {
+  static auto* const real = next<int(int, struct epoll_event*, int, int, const sigset_t*)>("epoll_pwait");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout, signals);
+}
+
+SKEP_INTERPOSED int epoll_pwait2(int epoll, struct epoll_event* events, int room, const timespec* timeout,
+                                 const sigset_t* signals) {
+  static auto* const real =
+      next<int(int, struct epoll_event*, int, const timespec*, const sigset_t*)>("epoll_pwait2");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout, signals);
 }
