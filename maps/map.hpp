@@ -193,11 +193,16 @@ struct MapTypeRow {
   bool per_cpu;          // a value per CPU
   ValueKind value_kind;  // what a user-side value means
   Result<std::shared_ptr<Map>> (*create)(const MapSpec&, const MapEnvironment&);
+  // BPF_FUNC_*: the helpers that may be given a map of the type (check_map_func_compatibility() of the
+  // kernel's verifier). Programs that pass one to another helper are refused.
+  std::span<const int> helpers;
 };
 
 std::span<const MapTypeRow> map_types();
 const MapTypeRow* find_map_type(uint32_t type);
 const MapTypeRow* find_map_type(const char* name);
+// Whether the type's row names the helper.
+bool admits_helper(const Map& map, uint32_t helper);
 
 // Checks the attributes as the kernel's map_alloc_check and map_alloc do and makes the map.
 // EINVAL: unknown type or impossible attributes. E2BIG, ENOMEM as the kernel gives them.

@@ -17,14 +17,28 @@ namespace skep::maps {
 
 namespace {
 
+// Those of the types that have elements and nothing of their own.
+constexpr int kElementHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem};
+constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
+                                  BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
+                                  BPF_FUNC_map_lookup_percpu_elem};
+constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
+constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserve, BPF_FUNC_ringbuf_query,
+                                BPF_FUNC_ringbuf_reserve_dynptr};
+constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
-    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create},
-    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create},
-    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create},
-    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create},
-    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create},
-    {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create},
-    {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create},
+    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
+     kProgramArrayHelpers},
+    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
+    {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
+     kPerCpuHelpers},
+    {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create, kRingHelpers},
+    {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create,
+     kUserRingHelpers},
 });
 
 }  // namespace
@@ -39,6 +53,11 @@ const MapTypeRow* find_map_type(uint32_t type) {
 const MapTypeRow* find_map_type(const char* name) {
   const auto* row = std::ranges::find(kTypes, std::string_view(name), &MapTypeRow::name);
   return row == kTypes.end() ? nullptr : row;
+}
+
+bool admits_helper(const Map& map, uint32_t helper) {
+  const MapTypeRow* row = find_map_type(map.spec().type);
+  return row != nullptr && std::ranges::find(row->helpers, static_cast<int>(helper)) != row->helpers.end();
 }
 
 Result<std::shared_ptr<Map>> create_map(const MapSpec& spec, const MapEnvironment& environment) {

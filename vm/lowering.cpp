@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "vm/map_arguments.hpp"
 #include "vm/program.hpp"
 
 namespace skep::vm {
@@ -231,7 +232,10 @@ bool ProgramSpec::gpl_compatible() const {
 
 Result<Lowered> lower(const ProgramSpec& spec, const HelperTable& helpers, const MapResolver& resolve_map,
                       const Program& program) {
-  return Lowering(spec, helpers, resolve_map, program).run();
+  auto lowered = Lowering(spec, helpers, resolve_map, program).run();
+  if (!lowered) return lowered;
+  if (auto good = check_map_arguments(*lowered); !good) return std::unexpected(good.error());
+  return lowered;
 }
 
 }  // namespace skep::vm

@@ -138,8 +138,9 @@ struct Lowered {
 };
 
 // Refuses what cannot be executed at all: undecodable instructions, jumps out of a function, a missing exit,
-// unknown helpers, maps or kernel functions. The message is what the load log says, the code what the kernel
-// returns. `program` is what the code's subprograms and call sites will belong to.
+// unknown helpers, maps or kernel functions, maps given to helpers that do not take them. The message is what
+// the load log says, the code what the kernel returns. `program` is what the code's subprograms and call
+// sites will belong to.
 Result<Lowered> lower(const ProgramSpec& spec, const HelperTable& helpers, const MapResolver& resolve_map,
                       const Program& program);
 

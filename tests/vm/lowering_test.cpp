@@ -69,6 +69,77 @@ TEST(Lowering, KeepsXdpHelpersFromOtherTypes) {
   EXPECT_NE(refused.error().message.find("bpf_xdp_adjust_head#44"), std::string::npos);
 }
 
+struct MapUse {
+  const char* name;
+  uint32_t type;
+  const char* text;
+  const char* message;  // nullptr: admitted
+};
+
+class LoweringOfMapArguments : public testing::TestWithParam<MapUse> {};
+
+TEST_P(LoweringOfMapArguments, HoldsMapsAgainstHelpers) {
+  const auto machine = make_machine();
+  const auto map = make_map(*machine, GetParam().type, 4, 4, 1);
+  const auto program = try_program(*machine, assemble(GetParam().text), "raw", "GPL", {map});
+  if (GetParam().message == nullptr) {
+    EXPECT_TRUE(program.has_value()) << program.error().message;
+    return;
+  }
+  ASSERT_FALSE(program.has_value());
+  EXPECT_EQ(program.error().code, EINVAL);
+  EXPECT_NE(program.error().message.find(GetParam().message), std::string::npos) << program.error().message;
+}
+
+constexpr const char* kLookup = "r6 = map_by_fd(0)\nr2 = r10\nr1 = r6\ncall 1\nexit";
+constexpr const char* kTailCall = "r2 = map_by_fd(0)\nr3 = 0\ncall 12\nexit";
+
+INSTANTIATE_TEST_SUITE_P(
+    Programs, LoweringOfMapArguments,
+    testing::Values(MapUse{"LookupInAHash", BPF_MAP_TYPE_HASH, kLookup, nullptr},
+                    MapUse{"LookupInAProgramArray", BPF_MAP_TYPE_PROG_ARRAY, kLookup,
+                           "insn 4: cannot pass map_type 3 into func bpf_map_lookup_elem#1"},
+                    MapUse{"TailCallThroughAProgramArray", BPF_MAP_TYPE_PROG_ARRAY, kTailCall, nullptr},
+                    MapUse{"TailCallThroughAnArray", BPF_MAP_TYPE_ARRAY, kTailCall,
+                           "insn 3: cannot pass map_type 2 into func bpf_tail_call#12"},
+                    MapUse{"OneCpusElementOfAnArray", BPF_MAP_TYPE_ARRAY,
+                           "r1 = map_by_fd(0)\nr2 = r10\nr3 = 0\ncall 195\nexit",
+                           "cannot pass map_type 2 into func bpf_map_lookup_percpu_elem#195"},
+                    MapUse{"OneCpusElementOfAPerCpuArray", BPF_MAP_TYPE_PERCPU_ARRAY,
+                           "r1 = map_by_fd(0)\nr2 = r10\nr3 = 0\ncall 195\nexit", nullptr},
+                    // A branch that a constant decides is not looked at.
+                    MapUse{"CallThatNeverRuns", BPF_MAP_TYPE_PROG_ARRAY,
+                           "r0 = 1\nif r0 != 0 goto over\nr1 = map_by_fd(0)\nr2 = r10\ncall 1\nover:\nexit",
+                           nullptr},
+                    MapUse{"CallThatMayRun", BPF_MAP_TYPE_PROG_ARRAY,
+                           "r0 = r1\nif r0 != 0 goto over\nr1 = map_by_fd(0)\nr2 = r10\ncall 1\nover:\nexit",
+                           "cannot pass map_type 3 into func bpf_map_lookup_elem#1"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+// What a read-only and frozen map holds decides branches too, as global constants do in C.
+TEST(Lowering, LooksAtNoCallThatAFrozenConstantKeepsFromRunning) {
+  const auto machine = make_machine();
+  const auto array = make_map(*machine, BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 1);
+  const auto constants = make_map(*machine, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_RDONLY_PROG);
+  const uint32_t key = 0;
+  const uint64_t value = 1;
+  ASSERT_EQ(constants->write(&key, &value, BPF_ANY), 0);
+  const auto code = assemble(R"(
+    r3 = map_val(map_by_fd(1)) + 0
+    r3 = *(u8 *)(r3 + 0)
+    if r3 != 0 goto over
+    r1 = map_by_fd(0)
+    r2 = r10
+    call 1
+  over:
+    r0 = 0
+    exit)");
+  const auto load = [&] { return try_program(*machine, code, "raw", "GPL", {array, constants}).has_value(); };
+  EXPECT_FALSE(load()) << "user space may still write";
+  constants->freeze();
+  EXPECT_TRUE(load());
+}
+
 TEST(Lowering, ChargesBackwardJumpsByTheirSpanAndCallsByTheirCallee) {
   const auto machine = make_machine();
   const auto program = make_program(*machine, R"(
