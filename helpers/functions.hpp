@@ -30,6 +30,9 @@ SKEP_HELPER(ringbuf_submit_dynptr);
 SKEP_HELPER(ringbuf_discard_dynptr);
 SKEP_HELPER(user_ringbuf_drain);
 
+// perf_event.cpp
+SKEP_HELPER(perf_event_output);
+
 // dynptr.cpp
 SKEP_HELPER(dynptr_from_mem);
 SKEP_HELPER(dynptr_read);

@@ -16,6 +16,7 @@ namespace skep::maps {
 
 class Doorbell;
 class EpochDomain;
+class PerfEventArray;
 class RingBufferMap;
 class UserRingBufferMap;
 
@@ -157,6 +158,7 @@ class Map {
   // What the ring types can do; nullptr: the map is none of them.
   virtual RingBufferMap* ring_buffer() { return nullptr; }
   virtual UserRingBufferMap* user_ring_buffer() { return nullptr; }
+  virtual PerfEventArray* perf_events() { return nullptr; }
   // What stands in for the map's descriptor where user space waits for it; nullptr: there is nothing to wait
   // for.
   virtual Doorbell* doorbell() { return nullptr; }
@@ -185,7 +187,7 @@ class Map {
 };
 
 // The registry: one row per map type. No other list of map types exists.
-enum class ValueKind : uint8_t { kPlain, kProgram, kMap };
+enum class ValueKind : uint8_t { kPlain, kProgram, kMap, kPerfEvent };
 
 struct MapTypeRow {
   uint32_t type;         // BPF_MAP_TYPE_*

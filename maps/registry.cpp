@@ -10,6 +10,7 @@
 #include "maps/hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/perf_event_array.hpp"
 #include "maps/ring_buffer.hpp"
 #include "maps/user_ring_buffer.hpp"
 
@@ -24,6 +25,9 @@ constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_
                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
                                   BPF_FUNC_map_lookup_percpu_elem};
 constexpr int kProgramArrayHelpers[] = {BPF_FUNC_tail_call};
+constexpr int kPerfEventHelpers[] = {BPF_FUNC_perf_event_read, BPF_FUNC_perf_event_output,
+                                     BPF_FUNC_skb_output, BPF_FUNC_perf_event_read_value,
+                                     BPF_FUNC_xdp_output};
 constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserve, BPF_FUNC_ringbuf_query,
                                 BPF_FUNC_ringbuf_reserve_dynptr};
 constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
@@ -33,6 +37,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
     {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
      kProgramArrayHelpers},
+    {BPF_MAP_TYPE_PERF_EVENT_ARRAY, "perf_event_array", false, ValueKind::kPerfEvent, PerfEventArray::create,
+     kPerfEventHelpers},
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},

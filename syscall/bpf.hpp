@@ -32,6 +32,17 @@ bool unpin(vm::Machine& machine, const char* path);
 // none of the machine's.
 std::optional<std::string> descriptor_info(vm::Machine& machine, int descriptor);
 
+// perf_event_open(2) for what bpf_perf_event_output writes to: a software event of PERF_COUNT_SW_BPF_OUTPUT
+// on one of the machine's CPUs, for all tasks, with PERF_SAMPLE_RAW and nothing else in its samples. A
+// descriptor or a negative error number; nullopt: another event, which is no concern of the machine's.
+std::optional<int> perf_event_open(vm::Machine& machine, const struct perf_event_attr* attributes, int task,
+                                   int cpu, int group);
+// ioctl(2) on such an event: PERF_EVENT_IOC_ENABLE, _DISABLE. nullopt: the descriptor is none.
+std::optional<int> perf_event_control(vm::Machine& machine, int descriptor, unsigned long request);
+// To be called before mmap(2) of a descriptor: makes the ring of such an event. 0, also for other
+// descriptors, or a negative error number.
+int before_mapping(vm::Machine& machine, int descriptor, size_t length, long offset);
+
 // What epoll_ctl(2) is to be told in place of a descriptor. The kernel's epoll can wait for ring buffers, but
 // not for a file of memory: an eventfd of the map's takes its place. Other descriptors are their own.
 struct WaitTarget {

@@ -4,13 +4,23 @@
 #include "syscall/object_table.hpp"
 
 namespace skep::sys {
+namespace {
+
+maps::Doorbell* doorbell_of(KernelObject& object) {
+  if (object.kind == Kind::kMap) return static_cast<MapObject&>(object).map->doorbell();
+  if (object.kind == Kind::kPerfEvent) return static_cast<PerfEventObject&>(object).event.get();
+  return nullptr;
+}
+
+}  // namespace
 
 WaitTarget wait_target(vm::Machine& machine, int descriptor) {
   const ErrnoKeeper keeper;
-  const auto map = map_of_descriptor(machine, descriptor);
-  maps::Doorbell* const doorbell = map ? map->doorbell() : nullptr;
+  auto& objects = machine.part<ObjectTable>();
+  const auto found = objects.at(descriptor);
+  maps::Doorbell* const doorbell = found ? doorbell_of(*found->object) : nullptr;
   if (doorbell == nullptr) return {descriptor, 0};
-  machine.part<ObjectTable>().expect_waiting();
+  objects.expect_waiting();
   const int bell = doorbell->descriptor();
   return bell < 0 ? WaitTarget{descriptor, 0} : WaitTarget{bell, doorbell->foreign_events()};
 }
@@ -19,8 +29,9 @@ void before_waiting(vm::Machine& machine) {
   const ErrnoKeeper keeper;
   auto& objects = machine.part<ObjectTable>();
   if (!objects.waiting_expected()) return;
-  for (const auto& object : objects.all(Kind::kMap))
-    if (maps::Doorbell* doorbell = static_cast<MapObject&>(*object).map->doorbell()) doorbell->settle();
+  for (const Kind kind : {Kind::kMap, Kind::kPerfEvent})
+    for (const auto& object : objects.all(kind))
+      if (maps::Doorbell* doorbell = doorbell_of(*object)) doorbell->settle();
 }
 
 }  // namespace skep::sys

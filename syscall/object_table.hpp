@@ -104,13 +104,13 @@ class ObjectTable final : public vm::MachinePart {
   struct Entry {
     std::shared_ptr<KernelObject> object;
     Access access;
-    bool storage = false;  // the inode is that of the map's memory; the access is the descriptor's own
+    bool storage = false;  // the inode is that of the object's memory; the access is the descriptor's own
     bool missing = false;  // was not open when the last sweep looked
   };
   using Ids = std::map<uint32_t, std::weak_ptr<KernelObject>>;
 
   static Result<Inode> inode_of(int descriptor);
-  int open_storage(const MapObject& map, Access access) const;
+  static int open_storage(int storage, Access access);
   std::vector<Inode> open_inodes() const;
   void mark_missing();
   void release(std::shared_ptr<KernelObject> object, std::vector<std::shared_ptr<KernelObject>>& released);

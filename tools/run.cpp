@@ -10,6 +10,7 @@
 
 #include "tools/command.hpp"
 #include "tools/map_dump.hpp"
+#include "tools/record_log.hpp"
 #include "tools/run_input.hpp"
 #include "tools/run_session.hpp"
 
@@ -17,6 +18,8 @@ namespace skep::tools {
 namespace {
 
 constexpr size_t kBatch = 4096;
+// Programs that send records are run on fewer packets at once, so that their rings are read in time.
+constexpr size_t kBatchWithRecords = 256;
 constexpr auto kProgressInterval = std::chrono::milliseconds(200);
 
 struct RunArguments {
@@ -29,6 +32,7 @@ struct RunArguments {
   uint64_t repeat = 1;
   std::string out_pcap;
   bool dump_maps = false;
+  std::vector<std::string> record_types;
   bool keep_going = false;
   bool json = false;
 };
@@ -106,6 +110,10 @@ class Run {
     auto program = object_->program(program_name_);
     if (!program) return std::unexpected(program.error());
     program_ = std::move(*program);
+    auto log = RecordLog::create(*object_, arguments_.record_types, arguments_.json || arguments_.dump_maps);
+    if (!log) return std::unexpected(log.error());
+    records_ = std::move(*log);
+    if (auto listening = records_->collect(); !listening) return listening;
     return open_files();
   }
 
@@ -131,11 +139,12 @@ class Run {
                                     arguments_.keep_going, writer_.has_value()});
     Progress progress;
     while (!session_->stopped()) {
-      auto batch = reader_->next_batch(kBatch);
+      auto batch = reader_->next_batch(records_->listens() ? kBatchWithRecords : kBatch);
       if (!batch) return std::unexpected(batch.error());
       if (batch->empty()) break;
       auto outcomes = session_->run(*batch);
       if (!outcomes) return std::unexpected(outcomes.error());
+      if (auto taken = records_->collect(); !taken) return taken;
       if (auto written = write_out(*batch, *outcomes); !written) return written;
       progress.update(session_->totals());
     }
@@ -193,8 +202,10 @@ class Run {
     fmt::print("packets per CPU\n");
     for (size_t cpu = 0; cpu < totals.packets_per_cpu.size(); ++cpu)
       if (totals.packets_per_cpu[cpu] != 0) fmt::print("  cpu {:<12} {}\n", cpu, totals.packets_per_cpu[cpu]);
+    for (const Map& map : object_->loaded_maps()) fmt::print("{}", records_->text(map));
     if (!arguments_.dump_maps) return;
-    for (const Map& map : object_->loaded_maps()) fmt::print("{}", map_as_text(*object_, map));
+    for (const Map& map : object_->loaded_maps())
+      if (!map.sends_records()) fmt::print("{}", map_as_text(*object_, map));
   }
 
   void report_json() const {
@@ -210,7 +221,11 @@ class Run {
     out["not_run"] = totals.too_short;
     out["trace"] = trace_;
     out["maps"] = nlohmann::ordered_json::array();
-    for (const Map& map : object_->loaded_maps()) out["maps"].push_back(map_as_json(*object_, map));
+    for (const Map& map : object_->loaded_maps()) {
+      auto shown = map_as_json(*object_, map);
+      records_->add_to(shown, map);
+      out["maps"].push_back(std::move(shown));
+    }
     out["faults"] = nlohmann::ordered_json::array();
     for (const FaultRecord& record : totals.faults) out["faults"].push_back(fault_as_json(record));
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -236,6 +251,7 @@ class Run {
   std::optional<InputReader> reader_;
   std::optional<PacketWriter> writer_;
   std::optional<RunSession> session_;
+  std::optional<RecordLog> records_;
 };
 
 void add_options(CLI::App& command, RunArguments& a) {
@@ -270,7 +286,14 @@ void add_options(CLI::App& command, RunArguments& a) {
       ->capture_default_str();
   command.add_option("--out-pcap", a.out_pcap,
                      "write the packets that were not dropped, as the program left them");
-  command.add_flag("--dump-maps", a.dump_maps, "show what the program left in its maps");
+  command.add_flag("--dump-maps", a.dump_maps,
+                   "show what the program left in its maps, and the records it sent");
+  command
+      .add_option(
+          "--record-type", a.record_types,
+          "MAP=TYPE: show the records of a ring buffer or perf event array by a type of the object's BTF; "
+          "may be repeated")
+      ->allow_extra_args(false);
   command.add_option("--seed", a.machine.seed,
                      "fix clock, random numbers and hash seeds: equal runs, equal results");
   command

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -99,6 +100,14 @@ SKEP_INTERPOSED long syscall(long number, ...) {
   va_start(arguments, number);
   for (long& argument : a) argument = va_arg(arguments, long);
   va_end(arguments);
+  if (number == SYS_perf_event_open) {
+    if (Session* session = Session::existing()) {
+      const auto event = skep::sys::perf_event_open(
+          session->machine(), reinterpret_cast<const struct perf_event_attr*>(a[0]), static_cast<int>(a[1]),
+          static_cast<int>(a[2]), static_cast<int>(a[3]));
+      if (event) return *event < 0 ? fail_with(-*event) : *event;
+    }
+  }
   if (number != SYS_bpf) {
     static auto* const real = next<long(long, ...)>("syscall");
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -191,6 +200,36 @@ SKEP_INTERPOSED int mount(const char* source, const char* target, const char* ty
   if (target && made_private) return 0;
   return next<int(const char*, const char*, const char*, unsigned long, const void*)>("mount")(
       source, target, type, flags, data);
+}
+
+// Perf events are the machine's as far as programs write to them.
+SKEP_INTERPOSED int ioctl(int descriptor, unsigned long request, ...) noexcept {
+  static auto* const real = next<int(int, unsigned long, ...)>("ioctl");
+  va_list arguments;
+  va_start(arguments, request);
+  void* const argument = va_arg(arguments, void*);
+  va_end(arguments);
+  if (Session* session = Session::existing())
+    if (const auto result = skep::sys::perf_event_control(session->machine(), descriptor, request))
+      return *result < 0 ? fail_with(-*result) : *result;
+  return real(descriptor, request, argument);
+}
+
+SKEP_INTERPOSED void* mmap64(void* address, size_t length, int protection, int flags, int descriptor,
+                             off64_t offset) noexcept {
+  static auto* const real = next<void*(void*, size_t, int, int, int, off64_t)>("mmap64");
+  Session* session = descriptor >= 0 ? Session::existing() : nullptr;
+  if (const int bad =
+          session ? skep::sys::before_mapping(session->machine(), descriptor, length, offset) : 0) {
+    fail_with(-bad);
+    return MAP_FAILED;
+  }
+  return real(address, length, protection, flags, descriptor, offset);
+}
+
+SKEP_INTERPOSED void* mmap(void* address, size_t length, int protection, int flags, int descriptor,
+                           off_t offset) noexcept {
+  return mmap64(address, length, protection, flags, descriptor, offset);
 }
 
 // The machine's ring buffers are waited for as the kernel's are.

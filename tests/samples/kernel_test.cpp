@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kSamples[] = {"flow_counter", "port_firewall", "flow_ager", "percpu_sum",
-                                    "flow_sampler", "tc_mark",       "sock_len"};
+                                    "flow_sampler", "tc_mark",       "sock_len",  "packet_events"};
 
 std::filesystem::path object_of(std::string_view sample) {
   return std::filesystem::path(SKEP_BPF_DIR) / fmt::format("{}.bpf.o", sample);

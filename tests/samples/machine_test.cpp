@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kSamples[] = {"flow_counter", "port_firewall", "flow_ager", "percpu_sum",
-                                    "flow_sampler", "tc_mark",       "sock_len"};
+                                    "flow_sampler", "tc_mark",       "sock_len",  "packet_events"};
 
 class MachineTest : public testing::TestWithParam<std::tuple<const char*, Engine, Mode>> {};
 

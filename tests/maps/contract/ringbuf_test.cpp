@@ -10,7 +10,6 @@
 namespace skep::test {
 namespace {
 
-constexpr uint32_t kBusy = BPF_RINGBUF_BUSY_BIT;
 constexpr uint32_t kDiscard = BPF_RINGBUF_DISCARD_BIT;
 
 class RingbufCommands : public Contract {};

@@ -15,6 +15,12 @@ struct {
   __uint(max_entries, 4096);
 } user_ring SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+  __uint(key_size, 4);
+  __uint(value_size, 4);
+} events SEC(".maps");
+
 __u64 size = 0;
 __u64 flags = 0;
 __u64 commit_flags = 0;
@@ -129,6 +135,14 @@ int local_dynptr(struct __sk_buff* context) {
   results[6] = bpf_dynptr_data(&memory, 9, 8) == 0;
   results[7] = bpf_dynptr_from_mem(bytes, 16, 1, &memory);
   bpf_ringbuf_output(&ring, results, sizeof results, 0);
+  return 0;
+}
+
+SEC("socket")
+int perf_output(struct __sk_buff* context) {
+  __u64 length = size;
+  if (length > kMaxBytes) return 1;
+  result = bpf_perf_event_output(context, &events, flags, bytes, length);
   return 0;
 }
 
