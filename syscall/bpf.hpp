@@ -10,6 +10,8 @@
 #include "vm/machine.hpp"
 #include "vm/program.hpp"
 
+struct perf_event_attr;
+
 namespace skep::sys {
 
 // bpf(2) over a machine: the kernel's commands with its semantics, and -errno where the kernel fails. `size`
@@ -35,8 +37,8 @@ std::optional<std::string> descriptor_info(vm::Machine& machine, int descriptor)
 // perf_event_open(2) for what bpf_perf_event_output writes to: a software event of PERF_COUNT_SW_BPF_OUTPUT
 // on one of the machine's CPUs, for all tasks, with PERF_SAMPLE_RAW and nothing else in its samples. A
 // descriptor or a negative error number; nullopt: another event, which is no concern of the machine's.
-std::optional<int> perf_event_open(vm::Machine& machine, const struct perf_event_attr* attributes, int task,
-                                   int cpu, int group);
+std::optional<int> perf_event_open(vm::Machine& machine, const perf_event_attr* attributes, int task, int cpu,
+                                   int group);
 // ioctl(2) on such an event: PERF_EVENT_IOC_ENABLE, _DISABLE. nullopt: the descriptor is none.
 std::optional<int> perf_event_control(vm::Machine& machine, int descriptor, unsigned long request);
 // To be called before mmap(2) of a descriptor: makes the ring of such an event. 0, also for other

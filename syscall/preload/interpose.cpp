@@ -102,9 +102,9 @@ SKEP_INTERPOSED long syscall(long number, ...) {
   va_end(arguments);
   if (number == SYS_perf_event_open) {
     if (Session* session = Session::existing()) {
-      const auto event = skep::sys::perf_event_open(
-          session->machine(), reinterpret_cast<const struct perf_event_attr*>(a[0]), static_cast<int>(a[1]),
-          static_cast<int>(a[2]), static_cast<int>(a[3]));
+      const auto event =
+          skep::sys::perf_event_open(session->machine(), reinterpret_cast<const perf_event_attr*>(a[0]),
+                                     static_cast<int>(a[1]), static_cast<int>(a[2]), static_cast<int>(a[3]));
       if (event) return *event < 0 ? fail_with(-*event) : *event;
     }
   }
