@@ -55,7 +55,7 @@ TEST(Run, RecordsAreShown) {
   };
   const json out = with("jit", "checked");
   const json& events = map_of(out, "events");
-  const json& globals = map_of(out, ".bss");
+  const json& globals = map_of(out, "packet_e.bss");
   EXPECT_GT(events["sent"], 48);  // the conversations, and what is broken
   EXPECT_EQ(events["sent"], events["records"].size());
   EXPECT_EQ(events["lost"], 0);
