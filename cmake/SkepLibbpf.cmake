@@ -7,7 +7,7 @@ find_library(SKEP_LIBELF NAMES elf REQUIRED)
 
 set(SKEP_BOUND_LIBBPF "${CMAKE_ARCHIVE_OUTPUT_DIRECTORY}/libskep-bpf.a")
 set(redefinitions)
-foreach(symbol IN ITEMS syscall open64 statfs64 mkdir unlink stderr)
+foreach(symbol IN ITEMS syscall open64 statfs64 mkdir unlink stderr epoll_ctl epoll_wait ioctl mmap64)
   list(APPEND redefinitions --redefine-sym ${symbol}=skep_libbpf_${symbol})
 endforeach()
 add_custom_command(

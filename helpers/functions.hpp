@@ -22,6 +22,26 @@ SKEP_HELPER(map_peek_elem);
 SKEP_HELPER(map_lookup_percpu_elem);
 SKEP_HELPER(for_each_map_elem);
 
+// ring_buffer.cpp
+SKEP_HELPER(ringbuf_output);
+SKEP_HELPER(ringbuf_reserve);
+SKEP_HELPER(ringbuf_submit);
+SKEP_HELPER(ringbuf_discard);
+SKEP_HELPER(ringbuf_query);
+SKEP_HELPER(ringbuf_reserve_dynptr);
+SKEP_HELPER(ringbuf_submit_dynptr);
+SKEP_HELPER(ringbuf_discard_dynptr);
+SKEP_HELPER(user_ringbuf_drain);
+
+// perf_event.cpp
+SKEP_HELPER(perf_event_output);
+
+// dynptr.cpp
+SKEP_HELPER(dynptr_from_mem);
+SKEP_HELPER(dynptr_read);
+SKEP_HELPER(dynptr_write);
+SKEP_HELPER(dynptr_data);
+
 // environment.cpp
 SKEP_HELPER(ktime_get_ns);
 SKEP_HELPER(ktime_get_boot_ns);

@@ -11,7 +11,8 @@ namespace skep::loader {
 // Without one libbpf talks to the host's kernel.
 //
 // The build makes a copy of libbpf.a in which the system calls that matter (bpf(2), and opening, checking and
-// removing the files by which libbpf sees CPUs and pins) are calls of functions in libbpf_binding.cpp.
+// removing the files by which libbpf sees CPUs and pins,
+// and epoll(7), by which it waits for ring buffers) are calls of functions in libbpf_binding.cpp.
 class LibbpfBinding {
  public:
   explicit LibbpfBinding(vm::Machine& machine);

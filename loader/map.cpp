@@ -44,6 +44,37 @@ Result<void> Map::check_sizes(size_t key, size_t value) const {
   return {};
 }
 
+namespace {
+
+class Taker final : public maps::RecordVisitor {
+ public:
+  explicit Taker(const std::function<void(const SentRecord&)>& take) : take_(take) {}
+  void record(std::span<const std::byte> bytes, unsigned cpu) override {
+    take_({.data = bytes, .cpu = number(cpu), .lost = 0});
+  }
+  void lost(uint64_t records, unsigned cpu) override {
+    take_({.data = {}, .cpu = number(cpu), .lost = records});
+  }
+
+ private:
+  static std::optional<unsigned> number(unsigned cpu) {
+    return cpu == maps::kNoCpu ? std::nullopt : std::optional(cpu);
+  }
+  const std::function<void(const SentRecord&)>& take_;
+};
+
+}  // namespace
+
+bool Map::sends_records() const { return map_->ring_buffer() != nullptr || map_->perf_events() != nullptr; }
+
+Result<size_t> Map::consume(const std::function<void(const SentRecord&)>& take) const {
+  Taker taker(take);
+  const maps::EpochDomain::TaskGuard guard(object_->machine->epochs());
+  const long result = map_->consume(taker);
+  if (result >= 0) return static_cast<size_t>(result);
+  return fail(static_cast<int>(-result), fmt::format("map '{}' cannot be consumed", name_));
+}
+
 Result<std::vector<std::byte>> Map::lookup(std::span<const std::byte> key) const {
   std::vector<std::byte> value(user_value_size());
   if (auto sizes = check_sizes(key.size(), value.size()); !sizes) return std::unexpected(sizes.error());

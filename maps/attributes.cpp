@@ -34,6 +34,7 @@ Result<void> check_array(const MapSpec& spec, bool per_cpu) {
   if (spec.value_size == 0) return fail(EINVAL, "value_size is 0");
   uint32_t known = BPF_F_NUMA_NODE | kAccessFlags;
   if (spec.type == BPF_MAP_TYPE_ARRAY) known |= BPF_F_MMAPABLE | BPF_F_INNER_MAP;
+  if (spec.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY) known |= BPF_F_PRESERVE_ELEMS;
   if ((spec.flags & ~known) != 0) {
     return fail(EINVAL, fmt::format("map_flags has unknown bits {:#x}", spec.flags & ~known));
   }

@@ -39,6 +39,7 @@ int Map::read_batch(const void* /*in*/, void* /*out*/, void* /*keys*/, void* /*v
 
 int Map::clear() { return -kNotSupported; }
 
+long Map::consume(RecordVisitor& /*visitor*/) { return -kNotSupported; }
 void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
 

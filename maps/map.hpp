@@ -14,8 +14,12 @@
 
 namespace skep::maps {
 
+class Doorbell;
 class EpochDomain;
+class PerfEventArray;
 class RedirectMap;
+class RingBufferMap;
+class UserRingBufferMap;
 
 // What BPF_MAP_CREATE says of a map, as far as the map types look at it.
 struct MapSpec {
@@ -100,6 +104,22 @@ struct BatchCommands {
   bool lookup_and_erase = false;
 };
 
+// No CPU in particular.
+inline constexpr unsigned kNoCpu = UINT32_MAX;
+
+// What Map::consume() calls for what programs sent to user space, in the order in which they sent it (of each
+// CPU, where every CPU has a ring of its own).
+class RecordVisitor {
+ public:
+  // The bytes are valid until the return. `cpu`: whose ring it is, or kNoCpu.
+  virtual void record(std::span<const std::byte> bytes, unsigned cpu) = 0;
+  // Records that did not fit.
+  virtual void lost(uint64_t /*records*/, unsigned /*cpu*/) {}
+
+ protected:
+  ~RecordVisitor() = default;
+};
+
 // A map. The functions return 0 or a negative error number as the kernel's do, except where said otherwise.
 //
 // Thread safety: every function may be called from any thread at any time, provided that the caller is inside
@@ -167,6 +187,17 @@ class Map {
   // The descriptor that backs a BPF_F_MMAPABLE map's values, owned by the map, or -1.
   virtual int memory_descriptor() const { return -1; }
 
+  // What the ring types can do; nullptr: the map is none of them.
+  virtual RingBufferMap* ring_buffer() { return nullptr; }
+  virtual UserRingBufferMap* user_ring_buffer() { return nullptr; }
+  virtual PerfEventArray* perf_events() { return nullptr; }
+  // What stands in for the map's descriptor where user space waits for it; nullptr: there is nothing to wait
+  // for.
+  virtual Doorbell* doorbell() { return nullptr; }
+  // Hands over what programs sent to user space, and takes it out of the map, as a reader in user space does:
+  // there may be one at a time. The number of records, or an error.
+  virtual long consume(RecordVisitor& visitor);
+
   // For types whose row says that values are objects.
   virtual std::shared_ptr<Object> object_at(uint32_t index);
   virtual int set_object(uint32_t index, std::shared_ptr<Object> object);  // nullptr clears
@@ -193,7 +224,7 @@ class Map {
 };
 
 // The registry: one row per map type. No other list of map types exists.
-enum class ValueKind : uint8_t { kPlain, kProgram, kMap };
+enum class ValueKind : uint8_t { kPlain, kProgram, kMap, kPerfEvent };
 
 struct MapTypeRow {
   uint32_t type;         // BPF_MAP_TYPE_*

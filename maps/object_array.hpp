@@ -13,7 +13,7 @@ namespace skep::maps {
 // set_object() and reads their ids; write() refuses, since a descriptor means nothing here. Semantics:
 // kernel/bpf/arraymap.c fd_array_*. An object that was replaced is let go of when every guard that could have
 // seen it has ended.
-class ObjectArray final : public Map {
+class ObjectArray : public Map {
  public:
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
   ObjectArray(const MapSpec& spec, const MapEnvironment& environment, Mapping storage);
@@ -28,6 +28,10 @@ class ObjectArray final : public Map {
   int set_object(uint32_t index, std::shared_ptr<Object> object) override;
   Object* peek_object(uint32_t index) override;
   const std::atomic<ObjectHolder*>* object_slots() const override { return &slot(0); }
+
+ protected:
+  // The checks of the attributes, and the slots.
+  static Result<Mapping> check_and_map(const MapSpec& spec);
 
  private:
   struct Holder : ObjectHolder, EpochDomain::Retired {};

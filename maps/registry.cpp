@@ -14,8 +14,11 @@
 #include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
 #include "maps/object_array.hpp"
+#include "maps/perf_event_array.hpp"
 #include "maps/queue_map.hpp"
+#include "maps/ring_buffer.hpp"
 #include "maps/stack_map.hpp"
+#include "maps/user_ring_buffer.hpp"
 #include "maps/xsk_map.hpp"
 
 namespace skep::maps {
@@ -37,12 +40,20 @@ constexpr int kKeylessHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_pop_elem
 constexpr int kBloomFilterHelpers[] = {BPF_FUNC_map_push_elem, BPF_FUNC_map_peek_elem};
 
 constexpr int kTrieHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem};
+constexpr int kPerfEventHelpers[] = {BPF_FUNC_perf_event_read, BPF_FUNC_perf_event_output,
+                                     BPF_FUNC_skb_output, BPF_FUNC_perf_event_read_value,
+                                     BPF_FUNC_xdp_output};
+constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserve, BPF_FUNC_ringbuf_query,
+                                BPF_FUNC_ringbuf_reserve_dynptr};
+constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
     {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
      kProgramArrayHelpers},
+    {BPF_MAP_TYPE_PERF_EVENT_ARRAY, "perf_event_array", false, ValueKind::kPerfEvent, PerfEventArray::create,
+     kPerfEventHelpers},
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},
@@ -55,6 +66,9 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create, kCpuMapHelpers},
     {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create, kRedirectHelpers},
     {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create, kRingHelpers},
+    {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create,
+     kUserRingHelpers},
 });
 
 }  // namespace

@@ -67,6 +67,7 @@ std::optional<std::string> descriptor_info(vm::Machine& machine, int descriptor)
     case Kind::kBtf:
       return out + fmt::format("btf_id:\t{}\n", object.id);
     case Kind::kStatistics:
+    case Kind::kPerfEvent:
       break;
   }
   return out;

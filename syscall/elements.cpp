@@ -59,7 +59,8 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
     return redirects->write_entry(key, value, flags, [&](int descriptor) {
       return entry_program(call, object, redirects->entry_attach_type(), descriptor);
     });
-  if (maps::find_map_type(map.spec().type)->value_kind != maps::ValueKind::kProgram)
+  const maps::ValueKind kind = maps::find_map_type(map.spec().type)->value_kind;
+  if (kind != maps::ValueKind::kProgram && kind != maps::ValueKind::kPerfEvent)
     return map.write(key, value, flags);
 
   // bpf_fd_array_map_update_elem
@@ -69,6 +70,11 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
   std::memcpy(&descriptor, value, sizeof descriptor);
   if (flags != BPF_ANY) return -EINVAL;
   if (index >= map.spec().max_entries) return -E2BIG;
+  if (kind == maps::ValueKind::kPerfEvent) {
+    // perf_event_get() says EBADF of every descriptor that is none.
+    auto event = call.objects.get<PerfEventObject>(static_cast<int>(descriptor));
+    return event ? map.set_object(index, (*event)->event) : -EBADF;
+  }
   auto program = call.objects.get<ProgramObject>(static_cast<int>(descriptor));
   if (!program) return code_of(program.error());
   if (!object.admits((*program)->program_kind())) return -EINVAL;

@@ -197,6 +197,7 @@ long get_info(Call& call) {
     case Kind::kLink:
       return link_info(call, static_cast<const LinkObject&>(object));
     case Kind::kStatistics:
+    case Kind::kPerfEvent:
       break;
   }
   return -EINVAL;

@@ -33,6 +33,8 @@ const char* descriptor_name(Kind kind) {
       return "bpf-link";
     case Kind::kStatistics:
       return "bpf-stats";
+    case Kind::kPerfEvent:
+      return "[perf_event]";
   }
   return "";
 }
@@ -113,9 +115,8 @@ Result<ObjectTable::Inode> ObjectTable::inode_of(int descriptor) {
   return Inode{status.st_dev, status.st_ino};
 }
 
-// Another descriptor of the map's memory, so that mmap(2) finds it.
-int ObjectTable::open_storage(const MapObject& map, Access access) const {
-  const int storage = map.map->memory_descriptor();
+// Another descriptor of the object's memory, so that mmap(2) finds it.
+int ObjectTable::open_storage(int storage, Access access) {
   if (access.read && access.write) return fcntl(storage, F_DUPFD_CLOEXEC, 0);
   const std::string path = fmt::format("/proc/self/fd/{}", storage);
   return ::open(path.c_str(), open_mode(access) | O_CLOEXEC);
@@ -129,9 +130,8 @@ int ObjectTable::open(const std::shared_ptr<KernelObject>& object, Access access
   }
   if (full) sweep();
 
-  const bool storage =
-      object->kind == Kind::kMap && static_cast<const MapObject&>(*object).map->memory_descriptor() >= 0;
-  const int descriptor = storage ? open_storage(static_cast<const MapObject&>(*object), access)
+  const bool storage = object->storage() >= 0;
+  const int descriptor = storage ? open_storage(object->storage(), access)
                                  : memfd_create(descriptor_name(object->kind), MFD_CLOEXEC);
   if (descriptor < 0) return -errno;
   const auto inode = inode_of(descriptor);
@@ -247,7 +247,7 @@ void ObjectTable::clear_programs(MapObject& map) {
 std::vector<ObjectTable::Inode> ObjectTable::open_inodes() const {
   std::unordered_set<int> own;
   for (const auto& [inode, entry] : entries_)
-    if (entry.storage) own.insert(static_cast<const MapObject&>(*entry.object).map->memory_descriptor());
+    if (entry.storage) own.insert(entry.object->storage());
   std::vector<Inode> inodes;
   const std::unique_ptr<DIR, CloseDirectory> directory(opendir("/proc/self/fd"));
   if (!directory) {

@@ -84,6 +84,10 @@ class ObjectTable final : public vm::MachinePart {
   // Drops what nobody refers to any more.
   void sweep();
 
+  // Whether user space ever asked to wait for a map. Relaxed: who waits asked before, in program order.
+  void expect_waiting() { waiting_expected_.store(true, std::memory_order_relaxed); }
+  bool waiting_expected() const { return waiting_expected_.load(std::memory_order_relaxed); }
+
   std::atomic<unsigned>& statistics_enabled() { return statistics_enabled_; }
 
  private:
@@ -100,13 +104,13 @@ class ObjectTable final : public vm::MachinePart {
   struct Entry {
     std::shared_ptr<KernelObject> object;
     Access access;
-    bool storage = false;  // the inode is that of the map's memory; the access is the descriptor's own
+    bool storage = false;  // the inode is that of the object's memory; the access is the descriptor's own
     bool missing = false;  // was not open when the last sweep looked
   };
   using Ids = std::map<uint32_t, std::weak_ptr<KernelObject>>;
 
   static Result<Inode> inode_of(int descriptor);
-  int open_storage(const MapObject& map, Access access) const;
+  static int open_storage(int storage, Access access);
   std::vector<Inode> open_inodes() const;
   void mark_missing();
   void release(std::shared_ptr<KernelObject> object, std::vector<std::shared_ptr<KernelObject>>& released);
@@ -122,6 +126,7 @@ class ObjectTable final : public vm::MachinePart {
   std::array<uint32_t, kKinds> last_id_{};
   std::unordered_map<const maps::Map*, std::weak_ptr<MapObject>> by_map_;
   std::atomic<unsigned> statistics_enabled_{0};
+  std::atomic<bool> waiting_expected_{false};
 };
 
 }  // namespace skep::sys

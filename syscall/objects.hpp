@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "maps/map.hpp"
+#include "maps/perf_event.hpp"
 #include "syscall/btf_image.hpp"
 #include "vm/program.hpp"
 
@@ -20,8 +21,8 @@
 // share in the object here (std::shared_ptr's aliasing), so that a map in a running program keeps its id.
 namespace skep::sys {
 
-enum class Kind : uint8_t { kMap, kProgram, kBtf, kLink, kStatistics };
-inline constexpr size_t kKinds = 5;
+enum class Kind : uint8_t { kMap, kProgram, kBtf, kLink, kStatistics, kPerfEvent };
+inline constexpr size_t kKinds = 6;
 
 class ObjectTable;
 
@@ -30,6 +31,8 @@ struct KernelObject {
   KernelObject(const KernelObject&) = delete;
   KernelObject& operator=(const KernelObject&) = delete;
   virtual ~KernelObject() = default;
+  // The memory file that its descriptors are to be of, owned by the object; -1: any will do.
+  virtual int storage() const { return -1; }
 
   const Kind kind;
   uint32_t id = 0;
@@ -57,6 +60,8 @@ struct ProgramKind {
 struct MapObject final : KernelObject {
   static constexpr Kind kKind = Kind::kMap;
   explicit MapObject(std::shared_ptr<maps::Map> from) : KernelObject(kKind), map(std::move(from)) {}
+
+  int storage() const override { return map->memory_descriptor(); }
 
   const std::shared_ptr<maps::Map> map;
   std::shared_ptr<BtfObject> btf;
@@ -131,6 +136,15 @@ struct LinkObject final : KernelObject {
   std::atomic<uint32_t> ifindex_;
   mutable std::mutex mutex_;
   std::shared_ptr<ProgramObject> program_;
+};
+
+// What perf_event_open(2) makes for a program's output.
+struct PerfEventObject final : KernelObject {
+  static constexpr Kind kKind = Kind::kPerfEvent;
+  explicit PerfEventObject(std::shared_ptr<maps::PerfEvent> of) : KernelObject(kKind), event(std::move(of)) {}
+  int storage() const override { return event->descriptor_of_pages(); }
+
+  const std::shared_ptr<maps::PerfEvent> event;
 };
 
 // BPF_ENABLE_STATS: run statistics are kept while its descriptor is open.

@@ -12,6 +12,7 @@
 #include "tools/command.hpp"
 #include "tools/map_dump.hpp"
 #include "tools/map_setting.hpp"
+#include "tools/record_log.hpp"
 #include "tools/run_devices.hpp"
 #include "tools/run_input.hpp"
 #include "tools/run_session.hpp"
@@ -20,6 +21,8 @@ namespace skep::tools {
 namespace {
 
 constexpr size_t kBatch = 4096;
+// Programs that send records are run on fewer packets at once, so that their rings are read in time.
+constexpr size_t kBatchWithRecords = 256;
 constexpr auto kProgressInterval = std::chrono::milliseconds(200);
 
 struct RunArguments {
@@ -35,6 +38,7 @@ struct RunArguments {
   std::optional<uint32_t> ingress;
   std::vector<std::string> settings;
   bool dump_maps = false;
+  std::vector<std::string> record_types;
   bool keep_going = false;
   bool json = false;
 };
@@ -135,6 +139,10 @@ class Run {
     program_ = std::move(*program);
     for (const MapSetting& setting : settings_)
       if (auto done = setting.apply(*object_); !done) return done;
+    auto log = RecordLog::create(*object_, arguments_.record_types, arguments_.json || arguments_.dump_maps);
+    if (!log) return std::unexpected(log.error());
+    records_ = std::move(*log);
+    if (auto listening = records_->collect(); !listening) return listening;
     return open_files();
   }
 
@@ -162,11 +170,12 @@ class Run {
                        arguments_.keep_going, writer_.has_value() || !devices_.empty(), arguments_.ingress});
     Progress progress;
     while (!session_->stopped()) {
-      auto batch = reader_->next_batch(kBatch);
+      auto batch = reader_->next_batch(records_->listens() ? kBatchWithRecords : kBatch);
       if (!batch) return std::unexpected(batch.error());
       if (batch->empty()) break;
       auto outcomes = session_->run(*batch);
       if (!outcomes) return std::unexpected(outcomes.error());
+      if (auto taken = records_->collect(); !taken) return taken;
       if (auto written = write_out(*batch, *outcomes); !written) return written;
       progress.update(session_->totals());
     }
@@ -226,8 +235,10 @@ class Run {
     fmt::print("packets per CPU\n");
     for (size_t cpu = 0; cpu < totals.packets_per_cpu.size(); ++cpu)
       if (totals.packets_per_cpu[cpu] != 0) fmt::print("  cpu {:<12} {}\n", cpu, totals.packets_per_cpu[cpu]);
+    for (const Map& map : object_->loaded_maps()) fmt::print("{}", records_->text(map));
     if (!arguments_.dump_maps) return;
-    for (const Map& map : object_->loaded_maps()) fmt::print("{}", map_as_text(*object_, map));
+    for (const Map& map : object_->loaded_maps())
+      if (!map.sends_records()) fmt::print("{}", map_as_text(*object_, map));
   }
 
   static void print_forwarded(const ForwardTally& forwarded) {
@@ -274,7 +285,11 @@ class Run {
     out["not_run"] = totals.too_short;
     out["trace"] = trace_;
     out["maps"] = nlohmann::ordered_json::array();
-    for (const Map& map : object_->loaded_maps()) out["maps"].push_back(map_as_json(*object_, map));
+    for (const Map& map : object_->loaded_maps()) {
+      auto shown = map_as_json(*object_, map);
+      records_->add_to(shown, map);
+      out["maps"].push_back(std::move(shown));
+    }
     out["faults"] = nlohmann::ordered_json::array();
     for (const FaultRecord& record : totals.faults) out["faults"].push_back(fault_as_json(record));
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -302,6 +317,7 @@ class Run {
   RunDevices devices_;
   std::vector<MapSetting> settings_;
   std::optional<RunSession> session_;
+  std::optional<RecordLog> records_;
 };
 
 void add_options(CLI::App& command, RunArguments& a) {
@@ -344,7 +360,14 @@ void add_options(CLI::App& command, RunArguments& a) {
                   "MAP:KEY=VALUE[@PROGRAM]: an element that a map has before the first run, in numbers; "
                   "PROGRAM is what elements of device and CPU maps run; may be repeated")
       ->allow_extra_args(false);
-  command.add_flag("--dump-maps", a.dump_maps, "show what the program left in its maps");
+  command.add_flag("--dump-maps", a.dump_maps,
+                   "show what the program left in its maps, and the records it sent");
+  command
+      .add_option(
+          "--record-type", a.record_types,
+          "MAP=TYPE: show the records of a ring buffer or perf event array by a type of the object's BTF; "
+          "may be repeated")
+      ->allow_extra_args(false);
   command.add_option("--seed", a.machine.seed,
                      "fix clock, random numbers and hash seeds: equal runs, equal results");
   command

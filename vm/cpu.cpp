@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "maps/ring_buffer.hpp"
 #include "vm/machine.hpp"
 #include "vm/packet.hpp"
 
@@ -98,7 +99,32 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   }
   for (const Region& grant : grants_)
     if (grant.contains(address, size)) return true;
+  for (const HeldRecord& record : records_)
+    if (record.memory.contains(address, size)) return true;
   return false;
+}
+
+const HeldRecord* Cpu::held_at(uint64_t begin) const {
+  const auto found =
+      std::ranges::find(records_, begin, [](const HeldRecord& held) { return held.memory.begin; });
+  return found == records_.end() ? nullptr : &*found;
+}
+
+void Cpu::let_go(uint64_t begin) {
+  std::erase_if(records_, [begin](const HeldRecord& held) { return held.memory.begin == begin; });
+}
+
+void Cpu::drop_records() {
+  // The oldest is the one that the kernel's verifier would name.
+  const HeldRecord& first = records_.front();
+  raise({.kind = FaultKind::kLeak,
+         .slot = first.slot,
+         .program = first.program,
+         .address = first.memory.begin,
+         .size = first.memory.size});
+  for (const HeldRecord& held : records_)
+    held.ring->commit(reinterpret_cast<std::byte*>(held.memory.begin), 0, true);
+  records_.clear();
 }
 
 bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,

@@ -16,6 +16,10 @@
 #include "vm/redirect_info.hpp"
 #include "vm/stack_memory.hpp"
 
+namespace skep::maps {
+class RingBufferMap;
+}
+
 namespace skep::vm {
 
 class Machine;
@@ -28,6 +32,14 @@ struct Region {
   bool contains(uint64_t address, uint64_t bytes) const {
     return bytes <= size && address - begin <= size - bytes;
   }
+};
+
+// A record of a ring buffer that a program reserved, and has to submit or discard before its run ends.
+struct HeldRecord {
+  Region memory;
+  maps::RingBufferMap* ring = nullptr;
+  uint32_t slot = 0;  // of the call that reserved it
+  const Program* program = nullptr;
 };
 
 // What the engines' code reads and writes while a program runs. Standard layout: the JIT addresses its
@@ -97,6 +109,19 @@ class Cpu : public RunState {
   // Takes the newest grant back.
   void revoke() { grants_.pop_back(); }
 
+  // Records that a checked program holds. What it is granted with them ends when it lets them go; those it
+  // still has when its run ends are discarded, which is a fault.
+  void hold(const HeldRecord& record) { records_.push_back(record); }
+  const HeldRecord* held_at(uint64_t begin) const;
+  void let_go(uint64_t begin);
+  bool holds_records() const { return !records_.empty(); }
+  void drop_records();
+
+  // A dynptr that a helper passes to a callback: not in memory that the program may touch.
+  bool is_helper_dynptr(uint64_t address) const {
+    return std::ranges::find(helper_dynptrs_, address) != helper_dynptrs_.end();
+  }
+
   // Whether the running program may access the bytes; raises the fault if not. Checked mode's slow path.
   // `lasting`, where it is given, gets the region around them of which the same is true for as long as the
   // running function is, but for the packet's, which goes when the packet moves; it is left as it is where
@@ -125,6 +150,7 @@ class Cpu : public RunState {
   friend class Runner;
   friend class CpuLock;
   friend class CpuHold;
+  friend class ScopedDynptr;
   // What stays the same over runs of one program.
   void prepare_runs(EngineKind engine, Mode mode);
   // What a program left on the stack is the next one's to see only where the verifier lets it.
@@ -152,6 +178,8 @@ class Cpu : public RunState {
   Random random_;
   Fault fault_;
   std::vector<Region> grants_;
+  std::vector<HeldRecord> records_;
+  std::vector<uint64_t> helper_dynptrs_;
   StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::unique_ptr<PacketBuffer> forward_buffer_;
@@ -166,6 +194,20 @@ class [[nodiscard]] ScopedGrant {
   ScopedGrant(const ScopedGrant&) = delete;
   ScopedGrant& operator=(const ScopedGrant&) = delete;
   ~ScopedGrant() { cpu_.revoke(); }
+
+ private:
+  Cpu& cpu_;
+};
+
+// A dynptr that lives while a callback runs.
+class [[nodiscard]] ScopedDynptr {
+ public:
+  ScopedDynptr(Cpu& cpu, const void* dynptr) : cpu_(cpu) {
+    cpu.helper_dynptrs_.push_back(reinterpret_cast<uintptr_t>(dynptr));
+  }
+  ScopedDynptr(const ScopedDynptr&) = delete;
+  ScopedDynptr& operator=(const ScopedDynptr&) = delete;
+  ~ScopedDynptr() { cpu_.helper_dynptrs_.pop_back(); }
 
  private:
   Cpu& cpu_;

@@ -20,6 +20,8 @@ const char* fault_kind_name(FaultKind kind) {
       return "call-depth";
     case FaultKind::kBadCall:
       return "bad-call";
+    case FaultKind::kLeak:
+      return "leak";
   }
   return "";
 }
@@ -41,6 +43,9 @@ std::string cause(const Fault& fault) {
       return fmt::format("more than {} nested calls", kMaxFrames);
     case FaultKind::kBadCall:
       return fmt::format("{:#x} is not something that can be called here", fault.address);
+    case FaultKind::kLeak:
+      return fmt::format("a ring buffer's record of {} bytes was neither submitted nor discarded",
+                         fault.size);
   }
   return "";
 }

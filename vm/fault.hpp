@@ -14,6 +14,7 @@ enum class FaultKind : uint8_t {
   kFuel,        // the run used up its fuel
   kCallDepth,   // more than kMaxFrames nested calls
   kBadCall,  // a call by register of no known helper, a callback that is no function, a helper's bad argument
+  kLeak,     // the run ended with a ring-buffer record neither submitted nor discarded
 };
 
 // Why a run ended early: a value, not an error of skep's own.

@@ -34,9 +34,12 @@ enum class Argument : uint8_t {
   kCallback,         // a function of the program's
   kCallbackContext,  // passed on to the callback
   kString,           // a NUL-terminated string in readable memory
+  kRecord,           // a ring buffer's record that the program holds
+  kDynptr,           // a dynptr on the stack, or one that a callback was given
+  kNewDynptr,        // room for a dynptr on the stack
 };
 
-enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull };
+enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull, kRecordOrNull, kDynptrMemoryOrNull };
 
 // Helpers that the engines carry out themselves.
 enum class Special : uint8_t { kNone, kTailCall };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "isa/arithmetic.hpp"
+#include "vm/dynptr.hpp"
 #include "vm/machine.hpp"
 #include "vm/packet.hpp"
 
@@ -62,6 +63,12 @@ class ArgumentCheck {
         return site_.program->function_at(value) != nullptr || bad_call(value);
       case Argument::kString:
         return check_string(value);
+      case Argument::kRecord:
+        return cpu_.held_at(value) != nullptr || bad_call(value);
+      case Argument::kDynptr:
+        return check_dynptr(value);
+      case Argument::kNewDynptr:
+        return on_stack(value);
     }
     return false;
   }
@@ -84,6 +91,31 @@ class ArgumentCheck {
                 .size = size,
                 .helper = helper_.name});
     return false;
+  }
+
+  // Other CPUs' programs cannot write to the stack: what is checked there stays so.
+  bool on_stack(uint64_t address) {
+    const Region stack{cpu_.run().stack_begin, cpu_.run().frame_top - cpu_.run().stack_begin};
+    return stack.contains(address, sizeof(Dynptr)) || bad_call(address);
+  }
+
+  // The program may have written anything there. It gets nowhere by it where it may not go itself.
+  bool check_dynptr(uint64_t address) {
+    if (!cpu_.is_helper_dynptr(address) && !on_stack(address)) return false;
+    const Dynptr dynptr = Dynptr::load(address);
+    if (dynptr.data == 0) return true;
+    switch (dynptr.type()) {
+      case Dynptr::Type::kLocal:
+        break;
+      case Dynptr::Type::kRingbuf:
+        if (cpu_.held_at(dynptr.data) == nullptr) return bad_call(address);
+        break;
+      case Dynptr::Type::kInvalid:
+        return bad_call(address);
+      default:
+        return bad_call(address);
+    }
+    return memory(dynptr.begin(), dynptr.size(), !dynptr.read_only());
   }
 
   bool check_string(uint64_t address) {

@@ -41,8 +41,7 @@ class Runner {
     if (!quick_entry_ || !guard_.is_current()) [[unlikely]]
       return run_slowly(memory);
     cpu_.begin_run(program_, fuel_);
-    const uint64_t r0 = quick_entry_(set_memory(memory), memory.size(), cpu_);
-    return {r0, cpu_.stopped()};
+    return ended(quick_entry_(set_memory(memory), memory.size(), cpu_));
   }
   // In place of a run that cannot be made: leaves its fault in the CPU.
   void refuse(const Fault& fault) {
@@ -72,6 +71,11 @@ class Runner {
   RunResult run_slowly(std::span<std::byte> memory);
   RunResult call(uint64_t r1, uint64_t r2) {
     const uint64_t r0 = entry_ ? entry_(r1, r2, cpu_) : call_slowly(r1, r2);
+    return ended(r0);
+  }
+  RunResult ended(uint64_t r0) {
+    if (cpu_.holds_records()) [[unlikely]]
+      cpu_.drop_records();
     return {r0, cpu_.stopped()};
   }
   uint64_t call_slowly(uint64_t r1, uint64_t r2);

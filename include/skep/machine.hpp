@@ -92,7 +92,7 @@ struct MachineOptions {
 
 // Why a run ended early.
 struct Fault {
-  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call"
+  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call", "leak"
   std::string program;  // the program it happened in; a tail call changes it
   uint32_t pc = 0;      // the instruction, counted in 8-byte slots as the kernel counts
   std::string file;     // its source line where the object has line information, else empty and 0
@@ -239,6 +239,13 @@ class Program {
   int descriptor_;
 };
 
+// A record that a program sent to user space.
+struct SentRecord {
+  std::span<const std::byte> data;  // valid until the function that gets the record returns
+  std::optional<unsigned> cpu;      // whose ring it comes from, where each CPU has one
+  uint64_t lost = 0;                // not 0: in place of a record, how many did not fit in that ring
+};
+
 // A map, as user space sees it through bpf(2). Thread-safe. Errors carry the kernel's numbers: ENOENT,
 // EEXIST, E2BIG…
 class Map {
@@ -265,6 +272,14 @@ class Map {
   Result<void> erase(std::span<const std::byte> key) const;
   // The key after one; nullopt: the first. ENOENT: it was the last.
   Result<std::vector<std::byte>> next_key(std::optional<std::span<const std::byte>> key) const;
+
+  // Whether programs send records through the map: a ring buffer or a perf event array.
+  bool sends_records() const;
+  // Hands over the records that programs sent since the last call, in their order (a perf event array's in
+  // that of each CPU), and takes them out of the map, as a reader in user space does; there may be one at a
+  // time, this or another. Returns how many there were. A perf event array loses what is sent before the
+  // first call, which makes its rings. ENOTSUPP (524): sends_records() is false.
+  Result<size_t> consume(const std::function<void(const SentRecord&)>& take) const;
 
   // The descriptor that bpf(2) knows the map by.
   int descriptor() const { return descriptor_; }

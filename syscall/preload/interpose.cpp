@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -98,6 +100,14 @@ SKEP_INTERPOSED long syscall(long number, ...) {
   va_start(arguments, number);
   for (long& argument : a) argument = va_arg(arguments, long);
   va_end(arguments);
+  if (number == SYS_perf_event_open) {
+    if (Session* session = Session::existing()) {
+      const auto event =
+          skep::sys::perf_event_open(session->machine(), reinterpret_cast<const perf_event_attr*>(a[0]),
+                                     static_cast<int>(a[1]), static_cast<int>(a[2]), static_cast<int>(a[3]));
+      if (event) return *event < 0 ? fail_with(-*event) : *event;
+    }
+  }
   if (number != SYS_bpf) {
     static auto* const real = next<long(long, ...)>("syscall");
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -190,4 +200,66 @@ SKEP_INTERPOSED int mount(const char* source, const char* target, const char* ty
   if (target && made_private) return 0;
   return next<int(const char*, const char*, const char*, unsigned long, const void*)>("mount")(
       source, target, type, flags, data);
+}
+
+// Perf events are the machine's as far as programs write to them.
+SKEP_INTERPOSED int ioctl(int descriptor, unsigned long request, ...) noexcept {
+  static auto* const real = next<int(int, unsigned long, ...)>("ioctl");
+  va_list arguments;
+  va_start(arguments, request);
+  void* const argument = va_arg(arguments, void*);
+  va_end(arguments);
+  if (Session* session = Session::existing())
+    if (const auto result = skep::sys::perf_event_control(session->machine(), descriptor, request))
+      return *result < 0 ? fail_with(-*result) : *result;
+  return real(descriptor, request, argument);
+}
+
+SKEP_INTERPOSED void* mmap64(void* address, size_t length, int protection, int flags, int descriptor,
+                             off64_t offset) noexcept {
+  static auto* const real = next<void*(void*, size_t, int, int, int, off64_t)>("mmap64");
+  Session* session = descriptor >= 0 ? Session::existing() : nullptr;
+  if (const int bad =
+          session ? skep::sys::before_mapping(session->machine(), descriptor, length, offset) : 0) {
+    fail_with(-bad);
+    return MAP_FAILED;
+  }
+  return real(address, length, protection, flags, descriptor, offset);
+}
+
+SKEP_INTERPOSED void* mmap(void* address, size_t length, int protection, int flags, int descriptor,
+                           off_t offset) noexcept {
+  return mmap64(address, length, protection, flags, descriptor, offset);
+}
+
+// The machine's ring buffers are waited for as the kernel's are.
+SKEP_INTERPOSED int epoll_ctl(int epoll, int operation, int descriptor, struct epoll_event* event) noexcept {
+  static auto* const real = next<int(int, int, int, struct epoll_event*)>("epoll_ctl");
+  Session* session = Session::existing();
+  if (!session) return real(epoll, operation, descriptor, event);
+  const auto target = skep::sys::wait_target(session->machine(), descriptor);
+  struct epoll_event narrowed = event ? *event : epoll_event{};
+  narrowed.events &= ~target.foreign_events;
+  return real(epoll, operation, target.descriptor, event ? &narrowed : nullptr);
+}
+
+SKEP_INTERPOSED int epoll_wait(int epoll, struct epoll_event* events, int room, int timeout) {
+  static auto* const real = next<int(int, struct epoll_event*, int, int)>("epoll_wait");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout);
+}
+
+SKEP_INTERPOSED int epoll_pwait(int epoll, struct epoll_event* events, int room, int timeout,
+                                const sigset_t* signals) {
+  static auto* const real = next<int(int, struct epoll_event*, int, int, const sigset_t*)>("epoll_pwait");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout, signals);
+}
+
+SKEP_INTERPOSED int epoll_pwait2(int epoll, struct epoll_event* events, int room, const timespec* timeout,
+                                 const sigset_t* signals) {
+  static auto* const real =
+      next<int(int, struct epoll_event*, int, const timespec*, const sigset_t*)>("epoll_pwait2");
+  if (Session* session = Session::existing()) skep::sys::before_waiting(session->machine());
+  return real(epoll, events, room, timeout, signals);
 }

@@ -48,6 +48,41 @@ TEST(Run, BothEnginesAndModesAgreeToTheByte) {
   EXPECT_EQ(first, with("jit", "verified"));
 }
 
+TEST(Run, RecordsAreShown) {
+  const auto with = [](const char* engine, const char* mode) {
+    return without_engine_and_time(
+        run_json({object("packet_events.bpf.o"), "--pcap", sample_traffic(), "--engine", engine, "--mode",
+                  mode, "--record-type", "events=packet_event"}));
+  };
+  const json out = with("jit", "checked");
+  const json& events = map_of(out, "events");
+  const json& globals = map_of(out, "packet_e.bss");
+  EXPECT_GT(events["sent"], 48);  // the conversations, and what is broken
+  EXPECT_EQ(events["sent"], events["records"].size());
+  EXPECT_EQ(events["lost"], 0);
+  EXPECT_EQ(globals["entries"][0]["value"]["sent"], events["sent"]);
+  EXPECT_TRUE(events["records"][0]["value"].contains("flow"));
+  EXPECT_EQ(out, with("interp", "checked"));
+  EXPECT_EQ(out, with("jit", "verified"));
+  EXPECT_EQ(out, with("interp", "verified"));
+}
+
+TEST(Run, RecordsWithoutATypeAreBytes) {
+  const json out = run_json({object("packet_events.bpf.o"), "--pcap", sample_traffic()});
+  const json& record = map_of(out, "events")["records"][0]["value"];
+  ASSERT_TRUE(record.is_string());
+  EXPECT_EQ(record.get<std::string>().size(), 96U);
+}
+
+TEST(Run, RecordsOfNoMapAreRefused) {
+  for (const char* choice : {"known=packet_event", "events=nothing", "events"}) {
+    const CommandResult result =
+        skep({"run", object("packet_events.bpf.o"), "--pcap", sample_traffic(), "--record-type", choice});
+    EXPECT_EQ(result.status, 2) << choice;
+    EXPECT_NE(result.err.find("--record-type"), std::string::npos) << result.err;
+  }
+}
+
 TEST(Run, HostThreadsChangeNothing) {
   const auto with = [](const char* threads) {
     return without_engine_and_time(run_json(

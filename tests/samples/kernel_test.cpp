@@ -20,8 +20,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kSamples[] = {"flow_counter", "packet_router", "port_firewall", "flow_ager",
-                                    "percpu_sum",   "flow_sampler",  "tc_mark",       "sock_len"};
+constexpr const char* kSamples[] = {"flow_counter",  "packet_events", "packet_router",
+                                    "port_firewall", "flow_ager",     "percpu_sum",
+                                    "flow_sampler",  "tc_mark",       "sock_len"};
 
 std::filesystem::path object_of(std::string_view sample) {
   return std::filesystem::path(SKEP_BPF_DIR) / fmt::format("{}.bpf.o", sample);

@@ -12,8 +12,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kSamples[] = {"flow_counter", "packet_router", "port_firewall", "flow_ager",
-                                    "percpu_sum",   "flow_sampler",  "tc_mark",       "sock_len"};
+constexpr const char* kSamples[] = {"flow_counter",  "packet_events", "packet_router",
+                                    "port_firewall", "flow_ager",     "percpu_sum",
+                                    "flow_sampler",  "tc_mark",       "sock_len"};
 
 class MachineTest : public testing::TestWithParam<std::tuple<const char*, Engine, Mode>> {};
 
