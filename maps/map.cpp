@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "maps/attributes.hpp"
+#include "maps/map_in_map.hpp"
 
 namespace skep::maps {
 
@@ -34,6 +35,10 @@ int Map::next_key(const void* /*key*/, void* /*next*/) { return -kNotSupported; 
 int Map::read_batch(const void* /*in*/, void* /*out*/, void* /*keys*/, void* /*values*/, uint32_t& /*count*/,
                     uint64_t /*flags*/, bool /*erase_read*/) {
   return -kNotSupported;
+}
+
+std::shared_ptr<const InnerTemplate> Map::as_inner() const {
+  return std::make_shared<InnerTemplate>(InnerTemplate::of(spec_, false));
 }
 
 void* Map::direct_value() { return nullptr; }

@@ -23,7 +23,7 @@ uint32_t index_of(const void* key) {
 
 static_assert(sizeof(std::atomic<void*>) == sizeof(void*), "zeroed pages are empty slots");
 
-Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapEnvironment& environment) {
+Result<Mapping> ObjectArray::storage_for(const MapSpec& spec) {
   if (spec.value_size != 4)
     return fail(EINVAL, fmt::format("value_size is {}, a descriptor's is 4", spec.value_size));
   if (!spec.program_may_read() || !spec.program_may_write()) {
@@ -32,7 +32,13 @@ Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapE
   if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
   Mapping storage = Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<ObjectHolder*>));
   if (!storage) return fail(ENOMEM, "there is no memory for the array");
-  return std::make_shared<ObjectArray>(spec, environment, std::move(storage));
+  return storage;
+}
+
+Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapEnvironment& environment) {
+  auto storage = storage_for(spec);
+  if (!storage) return std::unexpected(storage.error());
+  return std::make_shared<ObjectArray>(spec, environment, std::move(*storage));
 }
 
 ObjectArray::ObjectArray(const MapSpec& spec, const MapEnvironment& environment, Mapping storage)

@@ -13,7 +13,7 @@ namespace skep::maps {
 // set_object() and reads their ids; write() refuses, since a descriptor means nothing here. Semantics:
 // kernel/bpf/arraymap.c fd_array_*. An object that was replaced is let go of when every guard that could have
 // seen it has ended.
-class ObjectArray final : public Map {
+class ObjectArray : public Map {
  public:
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
   ObjectArray(const MapSpec& spec, const MapEnvironment& environment, Mapping storage);
@@ -24,10 +24,17 @@ class ObjectArray final : public Map {
   int write(const void* key, const void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
 
+  std::shared_ptr<const InnerTemplate> as_inner() const override { return nullptr; }
+
   std::shared_ptr<Object> object_at(uint32_t index) override;
   int set_object(uint32_t index, std::shared_ptr<Object> object) override;
   Object* peek_object(uint32_t index) override;
   const std::atomic<ObjectHolder*>* object_slots() const override { return &slot(0); }
+
+ protected:
+  // The slots of an array that the attributes describe.
+  static Result<Mapping> storage_for(const MapSpec& spec);
+  const ObjectHolder* holder_at(uint32_t index) const;
 
  private:
   struct Holder : ObjectHolder, EpochDomain::Retired {};
@@ -35,7 +42,6 @@ class ObjectArray final : public Map {
   std::atomic<ObjectHolder*>& slot(uint32_t index) const {
     return reinterpret_cast<std::atomic<ObjectHolder*>*>(storage_.data())[index];
   }
-  const ObjectHolder* holder_at(uint32_t index) const;
   bool exchange(uint32_t index, Holder* holder);
 
   EpochDomain& epochs_;

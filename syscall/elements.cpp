@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "maps/map_in_map.hpp"
 #include "syscall/command.hpp"
 
 namespace skep::sys {
@@ -38,8 +39,8 @@ bool is_hash(uint32_t map_type) {
 long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags) {
   maps::Map& map = *object.map;
   const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
-  if (maps::find_map_type(map.spec().type)->value_kind != maps::ValueKind::kProgram)
-    return map.write(key, value, flags);
+  const maps::ValueKind kind = maps::find_map_type(map.spec().type)->value_kind;
+  if (kind == maps::ValueKind::kPlain) return map.write(key, value, flags);
 
   // bpf_fd_array_map_update_elem
   uint32_t index = 0;
@@ -48,6 +49,13 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
   std::memcpy(&descriptor, value, sizeof descriptor);
   if (flags != BPF_ANY) return -EINVAL;
   if (index >= map.spec().max_entries) return -E2BIG;
+  if (kind == maps::ValueKind::kMap) {
+    auto inner = call.objects.get<MapObject>(static_cast<int>(descriptor));
+    if (!inner) return code_of(inner.error());
+    if (!map.spec().inner->admits((*inner)->map->spec())) return -EINVAL;
+    const std::shared_ptr<maps::Map> shared(*inner, (*inner)->map.get());
+    return map.set_object(index, std::make_shared<maps::InnerMap>(shared, (*inner)->id));
+  }
   auto program = call.objects.get<ProgramObject>(static_cast<int>(descriptor));
   if (!program) return code_of(program.error());
   if (!object.admits((*program)->program_kind())) return -EINVAL;

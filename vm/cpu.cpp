@@ -87,7 +87,12 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);
   maps::MemoryRange range;
-  if (const maps::Map* map = program.map_containing(address, range)) {
+  const maps::Map* map = program.map_containing(address, range);
+  for (size_t n = 0; map == nullptr && n < admitted_maps_.size(); ++n) {
+    range = admitted_maps_[n]->value_containing(address);
+    if (range.size != 0) map = admitted_maps_[n];
+  }
+  if (map != nullptr) {
     const uint32_t refused = write ? BPF_F_RDONLY_PROG : BPF_F_WRONLY_PROG;
     if ((map->spec().flags & refused) != 0) return false;
     const Region value{range.begin, range.size};
@@ -97,6 +102,11 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   for (const Region& grant : grants_)
     if (grant.contains(address, size)) return true;
   return false;
+}
+
+bool Cpu::is_admitted(uint64_t address) const {
+  return std::ranges::any_of(
+      admitted_maps_, [&](const maps::Map* map) { return reinterpret_cast<uintptr_t>(map) == address; });
 }
 
 bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,

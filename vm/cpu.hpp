@@ -94,6 +94,11 @@ class Cpu : public RunState {
   }
   // Takes the newest grant back.
   void revoke() { grants_.pop_back(); }
+  // Lets the program use a map that it found in another, and touch its values, until its run ends.
+  void admit_map(maps::Map& map) {
+    if (!is_admitted(reinterpret_cast<uintptr_t>(&map))) admitted_maps_.push_back(&map);
+  }
+  bool is_admitted(uint64_t address) const;
 
   // Whether the running program may access the bytes; raises the fault if not. Checked mode's slow path.
   // `lasting`, where it is given, gets the region around them of which the same is true for as long as the
@@ -130,6 +135,7 @@ class Cpu : public RunState {
     enter(program);
     run().tail_calls = 0;
     grants_.clear();
+    admitted_maps_.clear();
     run().stack_written = std::max(run().stack_written, program.stack_reach());
   }
   void zero_stack();
@@ -139,6 +145,7 @@ class Cpu : public RunState {
   Random random_;
   Fault fault_;
   std::vector<Region> grants_;
+  std::vector<maps::Map*> admitted_maps_;
   StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::mutex mutex_;
