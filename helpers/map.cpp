@@ -42,7 +42,11 @@ class CallbackVisitor final : public maps::ElementVisitor {
 
 uint64_t map_lookup_elem(uint64_t r1, uint64_t r2, uint64_t, uint64_t, uint64_t, vm::Cpu& cpu) {
   maps::Map& map = map_of(r1);
-  return closed_to_reads(map) ? 0 : address(map.lookup(memory(r2), cpu.id()));
+  if (closed_to_reads(map)) return 0;
+  void* found = map.lookup(memory(r2), cpu.id());
+  if (map.spec().inner != nullptr && found != nullptr && cpu.run().mode == vm::Mode::kChecked)
+    cpu.admit_map(*static_cast<maps::Map*>(found));
+  return address(found);
 }
 
 uint64_t map_update_elem(uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t, vm::Cpu& cpu) {

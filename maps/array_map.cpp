@@ -6,6 +6,7 @@
 
 #include "maps/attributes.hpp"
 #include "maps/generic_batch.hpp"
+#include "maps/map_in_map.hpp"
 #include "maps/value_copy.hpp"
 
 namespace skep::maps {
@@ -58,6 +59,10 @@ int ArrayBase::next_key(const void* key, void* next) {
   }
   std::memcpy(next, &following, sizeof following);
   return 0;
+}
+
+std::shared_ptr<const InnerTemplate> ArrayBase::as_inner() const {
+  return std::make_shared<InnerTemplate>(InnerTemplate::of(spec(), (spec().flags & BPF_F_INNER_MAP) == 0));
 }
 
 int ArrayBase::read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count,

@@ -13,6 +13,8 @@ class ArrayBase : public Map {
  public:
   int erase(const void* key) override;
   int next_key(const void* key, void* next) override;
+  // Array sizes are the same but with BPF_F_INNER_MAP: code that looks up knows them.
+  std::shared_ptr<const InnerTemplate> as_inner() const override;
   BatchCommands batch_commands() const override { return {.lookup = true, .update = true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "maps/attributes.hpp"
+#include "maps/map_in_map.hpp"
 
 namespace skep::maps {
 
@@ -40,6 +41,10 @@ int Map::read_batch(const void* /*in*/, void* /*out*/, void* /*keys*/, void* /*v
 int Map::clear() { return -kNotSupported; }
 
 long Map::consume(RecordVisitor& /*visitor*/) { return -kNotSupported; }
+std::shared_ptr<const InnerTemplate> Map::as_inner() const {
+  return std::make_shared<InnerTemplate>(InnerTemplate::of(spec_, false));
+}
+
 void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
 

@@ -21,6 +21,8 @@ class RedirectMap;
 class RingBufferMap;
 class UserRingBufferMap;
 
+struct InnerTemplate;
+
 // What BPF_MAP_CREATE says of a map, as far as the map types look at it.
 struct MapSpec {
   uint32_t type = BPF_MAP_TYPE_UNSPEC;
@@ -31,6 +33,8 @@ struct MapSpec {
   uint32_t numa_node = 0;
   uint64_t map_extra = 0;
   std::string name;
+  // Of types whose values are maps: what these have to be like.
+  std::shared_ptr<const InnerTemplate> inner;
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
@@ -197,6 +201,8 @@ class Map {
   // Hands over what programs sent to user space, and takes it out of the map, as a reader in user space does:
   // there may be one at a time. The number of records, or an error.
   virtual long consume(RecordVisitor& visitor);
+  // What maps have to be like to stand beside this one in a map of maps; nullptr: the type cannot be there.
+  virtual std::shared_ptr<const InnerTemplate> as_inner() const;
 
   // For types whose row says that values are objects.
   virtual std::shared_ptr<Object> object_at(uint32_t index);

@@ -23,7 +23,7 @@ uint32_t index_of(const void* key) {
 
 static_assert(sizeof(std::atomic<void*>) == sizeof(void*), "zeroed pages are empty slots");
 
-Result<Mapping> ObjectArray::check_and_map(const MapSpec& spec) {
+Result<Mapping> ObjectArray::storage_for(const MapSpec& spec) {
   if (spec.value_size != 4)
     return fail(EINVAL, fmt::format("value_size is {}, a descriptor's is 4", spec.value_size));
   if (!spec.program_may_read() || !spec.program_may_write()) {
@@ -36,7 +36,7 @@ Result<Mapping> ObjectArray::check_and_map(const MapSpec& spec) {
 }
 
 Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapEnvironment& environment) {
-  auto storage = check_and_map(spec);
+  auto storage = storage_for(spec);
   if (!storage) return std::unexpected(storage.error());
   return std::make_shared<ObjectArray>(spec, environment, std::move(*storage));
 }

@@ -24,14 +24,17 @@ class ObjectArray : public Map {
   int write(const void* key, const void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
 
+  std::shared_ptr<const InnerTemplate> as_inner() const override { return nullptr; }
+
   std::shared_ptr<Object> object_at(uint32_t index) override;
   int set_object(uint32_t index, std::shared_ptr<Object> object) override;
   Object* peek_object(uint32_t index) override;
   const std::atomic<ObjectHolder*>* object_slots() const override { return &slot(0); }
 
  protected:
-  // The checks of the attributes, and the slots.
-  static Result<Mapping> check_and_map(const MapSpec& spec);
+  // The slots of an array that the attributes describe.
+  static Result<Mapping> storage_for(const MapSpec& spec);
+  const ObjectHolder* holder_at(uint32_t index) const;
 
  private:
   struct Holder : ObjectHolder, EpochDomain::Retired {};
@@ -39,7 +42,6 @@ class ObjectArray : public Map {
   std::atomic<ObjectHolder*>& slot(uint32_t index) const {
     return reinterpret_cast<std::atomic<ObjectHolder*>*>(storage_.data())[index];
   }
-  const ObjectHolder* holder_at(uint32_t index) const;
   bool exchange(uint32_t index, Holder* holder);
 
   EpochDomain& epochs_;

@@ -9,7 +9,7 @@
 namespace skep::maps {
 
 Result<std::shared_ptr<Map>> PerfEventArray::create(const MapSpec& spec, const MapEnvironment& environment) {
-  auto storage = check_and_map(spec);
+  auto storage = storage_for(spec);
   if (!storage) return std::unexpected(storage.error());
   return std::make_shared<PerfEventArray>(spec, environment, std::move(*storage));
 }
@@ -49,8 +49,9 @@ long PerfEventArray::consume(RecordVisitor& visitor) {
   return count;
 }
 
-void PerfEventArray::clear() {
+int PerfEventArray::clear() {
   for (const auto& event : listening_) event->clear();
+  return 0;
 }
 
 }  // namespace skep::maps

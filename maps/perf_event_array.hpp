@@ -31,7 +31,7 @@ class PerfEventArray final : public ObjectArray {
   int output(uint64_t flags, unsigned cpu, std::span<const std::byte> data, std::span<const std::byte> more);
 
   // Empties the rings of the events that consume() put there.
-  void clear();
+  int clear() override;
 
  private:
   static constexpr size_t kRingPages = 64;  // of the events that consume() makes

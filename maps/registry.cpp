@@ -13,6 +13,7 @@
 #include "maps/hash_map.hpp"
 #include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
+#include "maps/map_in_map.hpp"
 #include "maps/object_array.hpp"
 #include "maps/perf_event_array.hpp"
 #include "maps/queue_map.hpp"
@@ -47,6 +48,8 @@ constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserv
                                 BPF_FUNC_ringbuf_reserve_dynptr};
 constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
+constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
     {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
@@ -57,6 +60,7 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers},
+    {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
     {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
     {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,

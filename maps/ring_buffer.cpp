@@ -243,7 +243,7 @@ long RingBufferMap::consume(RecordVisitor& visitor) {
 }
 
 // Nobody else is here: no order is needed.
-void RingBufferMap::clear() {
+int RingBufferMap::clear() {
   auto& producer = memory_.producer();
   const uint64_t written = std::min(producer.reserved.load(std::memory_order_relaxed), mask_ + 1);
   std::memset(memory_.data(), 0, written);
@@ -254,6 +254,7 @@ void RingBufferMap::clear() {
        {&memory_.consumer().position, &producer.position, &producer.pending, &producer.reserved})
     position->store(0, std::memory_order_relaxed);
   settle();
+  return 0;
 }
 
 }  // namespace skep::maps

@@ -58,7 +58,7 @@ class RingBufferMap final : public Map, private Doorbell {
   static RingBufferMap& of_record(const std::byte* record);
 
   // Makes the map what it was when it was new, at the cost of what was written. Nobody uses it meanwhile.
-  void clear();
+  int clear() override;
 
  private:
   using Stamp = std::atomic<uint64_t>;

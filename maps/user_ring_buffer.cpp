@@ -105,12 +105,13 @@ long UserRingBufferMap::drain(SampleVisitor& visitor, uint64_t flags) {
 
 // What user space wrote where is not known: the file's pages are given back, which costs by how many there
 // are.
-void UserRingBufferMap::clear() {
+int UserRingBufferMap::clear() {
   // Relaxed: nobody else is here.
   if (memory_.producer().position.load(std::memory_order_relaxed) == 0) return;
   fallocate(memory_.descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
             static_cast<off_t>(2 * (RingMemory::kPage + memory_.size())));
   settle();
+  return 0;
 }
 
 }  // namespace skep::maps

@@ -38,7 +38,7 @@ class UserRingBufferMap final : public Map, private Doorbell {
   long drain(SampleVisitor& visitor, uint64_t flags);
 
   // Makes the map what it was when it was new, at the cost of what was written. Nobody uses it meanwhile.
-  void clear();
+  int clear() override;
 
  private:
   struct Sample {

@@ -1,6 +1,7 @@
 #include <cerrno>
 
 #include "maps/attributes.hpp"
+#include "maps/map_in_map.hpp"
 #include "syscall/command.hpp"
 #include "vm/machine.hpp"
 
@@ -9,6 +10,7 @@ namespace {
 
 // What key_size and value_size have to agree with (map_check_btf and the map types' own).
 Result<void> check_btf_types(const BtfImage& btf, const maps::MapSpec& spec, uint32_t key, uint32_t value) {
+  if (spec.inner != nullptr) return fail(maps::kNotSupported, "a map of maps has no types");
   const bool array = spec.type == BPF_MAP_TYPE_ARRAY || spec.type == BPF_MAP_TYPE_PERCPU_ARRAY;
   if (key != 0) {
     if (btf.size_of(key) != spec.key_size) return fail(EINVAL, "btf_key_type_id: not of key_size");
@@ -43,7 +45,8 @@ maps::MapSpec spec_of(const bpf_attr& attr) {
           .flags = attr.map_flags,
           .numa_node = attr.numa_node,
           .map_extra = attr.map_extra,
-          .name = {}};
+          .name = {},
+          .inner = nullptr};
 }
 
 Result<void> attach_btf(Call& call, MapObject& map) {
@@ -63,6 +66,19 @@ Result<void> attach_btf(Call& call, MapObject& map) {
   return {};
 }
 
+// bpf_map_meta_alloc
+Result<void> find_inner(Call& call, maps::MapSpec& spec) {
+  const maps::MapTypeRow* row = maps::find_map_type(spec.type);
+  if (row == nullptr || row->value_kind != maps::ValueKind::kMap) return {};
+  auto inner = call.objects.get<MapObject>(static_cast<int>(call.attr().inner_map_fd));
+  if (!inner) return std::unexpected(inner.error());
+  const maps::Map& map = *(*inner)->map;
+  if (map.spec().inner != nullptr) return fail(EINVAL, "a map of maps of maps");
+  spec.inner = map.as_inner();
+  if (spec.inner == nullptr) return fail(maps::kNotSupported, "maps of the type are in no other map");
+  return {};
+}
+
 }  // namespace
 
 long map_create(Call& call) {
@@ -75,6 +91,7 @@ long map_create(Call& call) {
   maps::MapSpec spec = spec_of(attr);
   auto name = object_name(attr.map_name);
   if (name) spec.name = *name;
+  if (auto done = find_inner(call, spec); !done) return code_of(done.error());
   auto map = maps::create_map(spec, call.machine.map_environment());
   if (!map) return code_of(map.error());
   // A machine has no device to keep a map on.

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "maps/map_in_map.hpp"
 #include "maps/redirect_map.hpp"
 #include "syscall/command.hpp"
 
@@ -60,8 +61,7 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
       return entry_program(call, object, redirects->entry_attach_type(), descriptor);
     });
   const maps::ValueKind kind = maps::find_map_type(map.spec().type)->value_kind;
-  if (kind != maps::ValueKind::kProgram && kind != maps::ValueKind::kPerfEvent)
-    return map.write(key, value, flags);
+  if (kind == maps::ValueKind::kPlain) return map.write(key, value, flags);
 
   // bpf_fd_array_map_update_elem
   uint32_t index = 0;
@@ -74,6 +74,13 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
     // perf_event_get() says EBADF of every descriptor that is none.
     auto event = call.objects.get<PerfEventObject>(static_cast<int>(descriptor));
     return event ? map.set_object(index, (*event)->event) : -EBADF;
+  }
+  if (kind == maps::ValueKind::kMap) {
+    auto inner = call.objects.get<MapObject>(static_cast<int>(descriptor));
+    if (!inner) return code_of(inner.error());
+    if (!map.spec().inner->admits((*inner)->map->spec())) return -EINVAL;
+    const std::shared_ptr<maps::Map> shared(*inner, (*inner)->map.get());
+    return map.set_object(index, std::make_shared<maps::InnerMap>(shared, (*inner)->id));
   }
   auto program = call.objects.get<ProgramObject>(static_cast<int>(descriptor));
   if (!program) return code_of(program.error());

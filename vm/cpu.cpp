@@ -90,7 +90,12 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);
   maps::MemoryRange range;
-  if (const maps::Map* map = program.map_containing(address, range)) {
+  const maps::Map* map = program.map_containing(address, range);
+  for (size_t n = 0; map == nullptr && n < admitted_maps_.size(); ++n) {
+    range = admitted_maps_[n]->value_containing(address);
+    if (range.size != 0) map = admitted_maps_[n];
+  }
+  if (map != nullptr) {
     const uint32_t refused = write ? BPF_F_RDONLY_PROG : BPF_F_WRONLY_PROG;
     if ((map->spec().flags & refused) != 0) return false;
     const Region value{range.begin, range.size};
@@ -125,6 +130,11 @@ void Cpu::drop_records() {
   for (const HeldRecord& held : records_)
     held.ring->commit(reinterpret_cast<std::byte*>(held.memory.begin), 0, true);
   records_.clear();
+}
+
+bool Cpu::is_admitted(uint64_t address) const {
+  return std::ranges::any_of(
+      admitted_maps_, [&](const maps::Map* map) { return reinterpret_cast<uintptr_t>(map) == address; });
 }
 
 bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,

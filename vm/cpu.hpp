@@ -108,6 +108,11 @@ class Cpu : public RunState {
   }
   // Takes the newest grant back.
   void revoke() { grants_.pop_back(); }
+  // Lets the program use a map that it found in another, and touch its values, until its run ends.
+  void admit_map(maps::Map& map) {
+    if (!is_admitted(reinterpret_cast<uintptr_t>(&map))) admitted_maps_.push_back(&map);
+  }
+  bool is_admitted(uint64_t address) const;
 
   // Records that a checked program holds. What it is granted with them ends when it lets them go; those it
   // still has when its run ends are discarded, which is a fault.
@@ -170,6 +175,7 @@ class Cpu : public RunState {
     begin_run(program, fuel);
     enter(program);
     run().stack_written = program.stack_reach();
+    admitted_maps_.clear();
   }
   void zero_stack();
 
@@ -180,6 +186,7 @@ class Cpu : public RunState {
   std::vector<Region> grants_;
   std::vector<HeldRecord> records_;
   std::vector<uint64_t> helper_dynptrs_;
+  std::vector<maps::Map*> admitted_maps_;
   StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::unique_ptr<PacketBuffer> forward_buffer_;

@@ -76,7 +76,7 @@ class ArgumentCheck {
   uint64_t size_after(size_t i) const { return i + 1 < arguments_.size() ? arguments_[i + 1] : 0; }
 
   bool check_map(uint64_t value) {
-    if (!site_.program->is_map(value)) return bad_call(value);
+    if (!site_.program->is_map(value) && !cpu_.is_admitted(value)) return bad_call(value);
     map_ = reinterpret_cast<const maps::Map*>(value);
     return true;
   }
