@@ -43,13 +43,11 @@ struct CpuValues {
 //  - Memory is zero when it is given out for the first time, and committed no earlier.
 //  - A retired element is given out again only after every participant that could reach it has left.
 //  - While the host has memory acquire() succeeds, also when all that is free still waits for its epoch or
-//  lies
-//    in caches of other CPUs: then the pool grows by a chunk. So the pool never bounds how many elements a
-//    map holds. Beyond the elements in use it has what was retired in the last epochs (as much as is replaced
-//    and deleted while somebody stays inside), and in each cache up to two batches per bag, two that are free
-//    and one that was never used.
-//  - No operation waits for another thread, and none keeps more than a batch from the others while it is
-//    stopped.
+//    lies in caches of other CPUs: then the pool grows by a chunk. So the pool never bounds how many elements
+//    a map holds. Beyond the elements in use it has what was retired in the last epochs (as much as is
+//    replaced and deleted while somebody stays inside), and in each cache up to kBagBatches batches per bag,
+//    as many more that are free, and one that was never used.
+//  - No operation waits for another thread. One that is stopped keeps its cache's elements from the others.
 //  - Addresses stay mapped while the pool lives.
 // All functions but the constructor are called inside a guard of the clock, except value_containing() and
 // clear(). What threads contend for lies on lines of its own, hence the padding.
@@ -92,6 +90,8 @@ class BasicElementPool {
     // Elements by the epoch of their retirement. With more than kGrace of them a bag that is needed again is
     // due.
     static constexpr size_t kBags = 4;
+    // A bag with so many batches is handed to the others.
+    static constexpr uint32_t kBagBatches = 8;
     static_assert(kBags > Clock::kGrace);
     struct Bag {
       uint64_t epoch;
@@ -216,6 +216,7 @@ class BasicElementPool {
     Element* element = at(cache.free_);
     // Relaxed: the list is ours.
     cache.free_ = element->link.load(std::memory_order_relaxed);
+    if (cache.free_ != 0) __builtin_prefetch(at(cache.free_), 1);
     --cache.free_count_;
     return element;
   }

@@ -22,9 +22,13 @@ namespace detail {
 inline constexpr size_t kBatchBytes = 256 << 10;
 inline constexpr uint32_t kBatchElements = 64;
 
-// So many batches are reserved beyond the capacity: one for each epoch of grace, one that is filling and one
-// that is being given out. Then a full map is updated without growing the pool.
+// So many batches are reserved beyond the capacity, eight times as many where they are small: one for each
+// epoch of grace, one that is filling and one that is being given out. Then a full map is updated without
+// growing the pool.
 inline constexpr uint64_t kSpareBatches = EpochClock<HostAtomics>::kGrace + 2;
+constexpr uint64_t spare_batches(uint64_t batch_bytes) {
+  return batch_bytes <= kBatchBytes ? 8 * kSpareBatches : kSpareBatches;
+}
 
 // The x with odd * x == 1 modulo 2^64, by Newton's method: every step doubles the bits that are right.
 constexpr uint64_t inverse_of_odd(uint64_t odd) {
@@ -52,7 +56,7 @@ BasicElementPool<Atomics>::BasicElementPool(Clock& clock, const Layout& layout, 
   advance_interval_ = std::max(batch_, clock.cpus() / 4);
   reserved_ = static_cast<bool>(caches_);
   if (capacity == 0 || !reserved_) return;
-  auto chunk = make_chunk(0, capacity + detail::kSpareBatches * batch_);
+  auto chunk = make_chunk(0, capacity + detail::spare_batches(whole * batch_) * batch_);
   reserved_ = chunk != nullptr;
   if (!reserved_) return;
   first_begin_ = chunk->memory.data();
@@ -252,7 +256,7 @@ void BasicElementPool<Atomics>::retire(Cache& cache, Element* element) {
   element->link.store(bag.first, std::memory_order_relaxed);
   if (bag.count == 0) bag.last = element;
   bag.first = number(element);
-  if (++bag.count == 2 * batch_) put_aside(bag);
+  if (++bag.count == Cache::kBagBatches * batch_) put_aside(bag);
   if (--cache.until_advance_ == 0) {
     cache.until_advance_ = advance_interval_;
     clock_.try_advance();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -42,10 +43,16 @@ Result<void> check_attributes(const MapSpec& spec, bool per_cpu) {
   return {};
 }
 
-// The kernel keeps an element per CPU beside max_entries, so that a full map can be updated on all of them.
-// Memory is committed as elements are first used: what BPF_F_NO_PREALLOC saves is the claim to it.
-uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment) {
-  return (spec.flags & BPF_F_NO_PREALLOC) != 0 ? 0 : uint64_t{spec.max_entries} + environment.cpus;
+// Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a full
+// map can be updated on all of them. Memory is committed when an element is first used. A map without
+// pre-allocation has no claim to it, and is made without; but while the addresses are few it takes them too,
+// since elements in one chunk are found fastest.
+uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values) {
+  constexpr uint64_t kFewAddresses = uint64_t{1} << 30;
+  const uint64_t elements = uint64_t{spec.max_entries} + environment.cpus;
+  if ((spec.flags & BPF_F_NO_PREALLOC) == 0) return elements;
+  const uint64_t bytes = spec.key_size + round_up_8(spec.value_size) * std::max(cpu_values, 1U);
+  return bytes * elements <= kFewAddresses ? elements : 0;
 }
 
 }  // namespace
@@ -78,7 +85,7 @@ Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
 HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
     : Map(spec, environment),
       pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values},
-            reserved_elements(spec, environment)),
+            reserved_elements(spec, environment, cpu_values)),
       table_(pool_, environment.cpus, spec.key_size, spec.max_entries, buckets_for(spec),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 

@@ -78,7 +78,7 @@ class BasicHashTable {
 
   // For walks through the whole table: fetches what they come to a few buckets later.
   void prefetch_for(uint64_t bucket) const {
-    constexpr uint64_t kAhead = 8;
+    constexpr uint64_t kAhead = 16;
     // Relaxed: a hint.
     if (bucket + kAhead <= mask_)
       __builtin_prefetch(to_element(head(bucket + kAhead).load(std::memory_order_relaxed)));

@@ -92,7 +92,8 @@ void BasicHashTable<Atomics>::unlink(const Place& place, Element* successor, con
 template <class Atomics>
 class BasicHashTable<Atomics>::Fresh {
  public:
-  Fresh(BasicHashTable& table, Cache& cache) : table_(table), cache_(cache) {}
+  Fresh(BasicHashTable& table, Cache& cache)
+      : table_(table), cache_(cache), use_(table.places_, cache.cpu()) {}
   Fresh(const Fresh&) = delete;
   Fresh& operator=(const Fresh&) = delete;
   ~Fresh() {
@@ -126,6 +127,7 @@ class BasicHashTable<Atomics>::Fresh {
  private:
   BasicHashTable& table_;
   Cache& cache_;
+  typename Places<Atomics>::Use use_;  // ends last
   Element* element_ = nullptr;
   bool has_place_ = false;
 };
@@ -191,6 +193,7 @@ int BasicHashTable<Atomics>::put_in_place(const void* key, uint64_t flags, Cache
 
 template <class Atomics>
 auto BasicHashTable<Atomics>::take(const void* key, Cache& cache) -> Element* {
+  const typename Places<Atomics>::Use use(places_, cache.cpu());
   for (;;) {
     const Place place = locate(key, cache);
     if (place.element == nullptr) return nullptr;

@@ -34,7 +34,7 @@ struct MapSpec {
   uint64_t map_extra = 0;
   std::string name;
   // Of types whose values are maps: what these have to be like.
-  std::shared_ptr<const InnerTemplate> inner;
+  std::shared_ptr<const InnerTemplate> inner = nullptr;
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }

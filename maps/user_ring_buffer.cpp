@@ -107,7 +107,7 @@ long UserRingBufferMap::drain(SampleVisitor& visitor, uint64_t flags) {
 // are.
 int UserRingBufferMap::clear() {
   // Relaxed: nobody else is here.
-  if (memory_.producer().position.load(std::memory_order_relaxed) == 0) return;
+  if (memory_.producer().position.load(std::memory_order_relaxed) == 0) return 0;
   fallocate(memory_.descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
             static_cast<off_t>(2 * (RingMemory::kPage + memory_.size())));
   settle();

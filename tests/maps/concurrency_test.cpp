@@ -176,6 +176,24 @@ TEST_P(HashConcurrencyTest, ThereIsAlwaysTheRoomThatWasPromised) {
   EXPECT_EQ(wrong, 0);
 }
 
+// All insert the same keys, as many as there is room for: those that lose to another make none seem taken.
+TEST_P(HashConcurrencyTest, KeysThatFitAreNotRefused) {
+  constexpr uint32_t kKeys = 8;
+  std::atomic<int> wrong{0};
+  for (int round = 0; round < 200; ++round) {
+    const auto map = create(BPF_MAP_TYPE_HASH, 4, 8, kKeys, GetParam());
+    on_every_cpu([&](unsigned cpu) {
+      for (uint32_t n = 0; n < kKeys; ++n) {
+        const EpochDomain::CpuGuard guard(epochs_, cpu);
+        const uint32_t key = (n + cpu) % kKeys;
+        const uint64_t value = cpu;
+        if (map->update(&key, &value, BPF_ANY, cpu) != 0) ++wrong;
+      }
+    });
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST_P(HashConcurrencyTest, NoExistHasOneWinner) {
   const auto map = create(BPF_MAP_TYPE_HASH, 4, 8, kRounds, GetParam());
   std::vector<std::atomic<int>> winners(kRounds);

@@ -36,7 +36,7 @@ TEST(ElementPool, RetiredElementsAreNotReusedInsideTheGuard) {
   std::set<Element*> retired;
   {
     const EpochDomain::CpuGuard guard(epochs, 0);
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < 10000; ++i) {
       Element* element = pool.acquire(pool.cache(0));
       ASSERT_NE(element, nullptr);
       ASSERT_FALSE(retired.contains(element));

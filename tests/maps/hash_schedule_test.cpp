@@ -305,7 +305,7 @@ INSTANTIATE_TEST_SUITE_P(Operations, HashStopped,
                          [](const auto& info) { return std::to_string(info.index); });
 
 TEST_P(HashStopped, StopsNobody) {
-  constexpr uint64_t kEnough = 2000;
+  constexpr uint64_t kEnough = 5000;
   for (uint64_t stop = 0;; ++stop) {
     World world(1, GetParam().key == 0 ? Contents{{0, 8}, {1, 9}} : Contents{{1, 9}});
     world.add({GetParam()});
