@@ -26,18 +26,18 @@ struct {
   __type(key, __u32);
   __array(values, struct inner);
 } outer SEC(".maps") = {
-    .values = {[0] = &first, [2] = (void *)&second},
+    .values = {[0] = &first, [2] = (void*)&second},
 };
 
 // Counts in element 1 of each inner map there is; returns how many maps had one.
 SEC("xdp")
-int count(struct xdp_md *ctx) {
+int count(struct xdp_md* ctx) {
   int found = 0;
   for (__u32 index = 0; index < 5; ++index) {
-    void *map = bpf_map_lookup_elem(&outer, &index);
+    void* map = bpf_map_lookup_elem(&outer, &index);
     if (!map) continue;
     __u32 key = 1;
-    __u64 *value = bpf_map_lookup_elem(map, &key);
+    __u64* value = bpf_map_lookup_elem(map, &key);
     if (!value) continue;
     *value += index + 1;
     found++;
