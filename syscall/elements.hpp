@@ -56,7 +56,8 @@ class Buffer {
   size_t size_ = 0;
 };
 
-bool is_hash(uint32_t map_type);
+// Whether a flag asks for the lock of values that have none, which is refused.
+bool lacks_lock(const maps::Map& map, uint64_t flags);
 // Writes an element as user space does: into an array of programs goes the program of a descriptor.
 long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags);
 long read_value(Call& call, maps::Map& map, const void* key, void* value, uint64_t flags);

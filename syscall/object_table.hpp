@@ -109,6 +109,7 @@ class ObjectTable final : public vm::MachinePart {
   int open_storage(const MapObject& map, Access access) const;
   std::vector<Inode> open_inodes() const;
   void mark_missing();
+  static void add_user(KernelObject& object);
   void release(std::shared_ptr<KernelObject> object, std::vector<std::shared_ptr<KernelObject>>& released);
   void finish(std::vector<std::shared_ptr<KernelObject>>& released);
   void clear_programs(MapObject& map);
