@@ -22,6 +22,15 @@ SKEP_HELPER(map_peek_elem);
 SKEP_HELPER(map_lookup_percpu_elem);
 SKEP_HELPER(for_each_map_elem);
 
+// value_fields.cpp
+SKEP_HELPER(spin_lock);
+SKEP_HELPER(spin_unlock);
+SKEP_HELPER(timer_init);
+SKEP_HELPER(timer_set_callback);
+SKEP_HELPER(timer_start);
+SKEP_HELPER(timer_cancel);
+SKEP_HELPER(kptr_xchg);
+
 // environment.cpp
 SKEP_HELPER(ktime_get_ns);
 SKEP_HELPER(ktime_get_boot_ns);

@@ -9,6 +9,8 @@ namespace {
 
 constexpr size_t kMaxRawSize = 16 * 1024 * 1024;
 
+}  // namespace
+
 Fault public_fault(const vm::Fault& fault) {
   Fault out;
   out.kind = vm::fault_kind_name(fault.kind);
@@ -26,8 +28,6 @@ Fault public_fault(const vm::Fault& fault) {
   out.message = vm::describe(fault);
   return out;
 }
-
-}  // namespace
 
 size_t max_data_size(const vm::Program& program) {
   return program.type().context == vm::ContextKind::kRaw ? kMaxRawSize : vm::max_packet_size(program.type());

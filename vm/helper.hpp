@@ -34,6 +34,9 @@ enum class Argument : uint8_t {
   kCallback,         // a function of the program's
   kCallbackContext,  // passed on to the callback
   kString,           // a NUL-terminated string in readable memory
+  kSpinLock,         // a lock in the value of one of the program's maps
+  kTimer,            // a timer there; the map given after it is that one
+  kPointerField,     // a pointer there that is exchanged
 };
 
 enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull };
@@ -55,6 +58,7 @@ struct HelperRow {
   std::array<Argument, 5> arguments{};
   Returns returns = Returns::kInteger;
   bool gpl_only = false;
+  bool under_lock = false;  // says itself what is wrong when a lock is held
   Availability availability = Availability::kAll;
   Special special = Special::kNone;
   Intrinsic intrinsic = Intrinsic::kNone;
