@@ -11,7 +11,7 @@ Map::Map(MapSpec spec, const MapEnvironment& environment)
     : spec_(std::move(spec)), cpus_(environment.cpus), timers_(environment.timers) {}
 
 Map::~Map() {
-  if (timers_ != nullptr && spec_.fields.has(FieldKind::kTimer)) timers_->release_all(*this);
+  if (timers_ != nullptr && spec_.fields.has(FieldKind::kTimer)) timers_->forget(*this);
 }
 
 size_t Map::user_value_size() const { return spec_.value_size; }

@@ -92,6 +92,8 @@ class TimerKeeper {
   virtual void release(std::byte* timer) = 0;
   // The same for all timers of a map.
   virtual void release_all(const Map& map) = 0;
+  // The same for a map that ends; its values are gone already.
+  virtual void forget(const Map& map) = 0;
 
  protected:
   ~TimerKeeper() = default;

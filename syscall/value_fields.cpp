@@ -260,7 +260,34 @@ class Finder {
   std::vector<ValueField> found_;
 };
 
+constexpr FieldKinds kOfObjects{FieldKind::kSpinLock, FieldKind::kListHead, FieldKind::kTreeRoot,
+                                FieldKind::kRefcount};
+
+bool is_of_objects(const BtfImage& btf, uint32_t id) {
+  if (id == 0 || !is_struct(btf.type(id))) return false;
+  const std::string_view name = btf.string(btf.type(id).name).value_or("");
+  const auto* named = std::ranges::find(kNamed, name, &NamedKind::name);
+  return named != std::end(kNamed) && kOfObjects.has(named->kind);
+}
+
+bool has_member_of_objects(const BtfImage& btf, const BtfType& type) {
+  for (uint32_t i = 0; i < type.count(); ++i)
+    if (is_of_objects(btf, type.extra[size_t{i} * 3 + 1])) return true;
+  return false;
+}
+
 }  // namespace
+
+Result<void> check_struct_fields(const BtfImage& btf) {
+  for (uint32_t id = 1; id < btf.types(); ++id) {
+    const BtfType type = btf.type(id);
+    if (!is_struct(type) || !has_member_of_objects(btf, type)) continue;
+    const auto fields = find_value_fields(btf, id, type.size_or_type);
+    if (!fields) return fail(fields.error().code, fmt::format("[{}] STRUCT: {}", id, fields.error().message));
+    if (fields->empty()) return fail(EFAULT, fmt::format("[{}] STRUCT: fields that are none", id));
+  }
+  return {};
+}
 
 Result<maps::ValueFields> find_value_fields(const BtfImage& btf, uint32_t type, uint32_t value_size) {
   return Finder(btf).run(type, value_size);

@@ -17,4 +17,8 @@ namespace skep::sys {
 // A machine has no kernel types: every pointer's target is the program's own.
 Result<maps::ValueFields> find_value_fields(const BtfImage& btf, uint32_t type, uint32_t value_size);
 
+// BPF_BTF_LOAD looks at the structs that have locks, lists, trees or reference counts, of which objects could
+// be made, and refuses what is wrong with them (btf_parse_struct_metas()). Errors as above.
+Result<void> check_struct_fields(const BtfImage& btf);
+
 }  // namespace skep::sys

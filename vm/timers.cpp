@@ -126,7 +126,7 @@ void Timers::release(std::byte* field) {
   mark_of(field).store(0, std::memory_order_relaxed);
 }
 
-void Timers::release_all(const maps::Map& map) {
+void Timers::drop_all(const maps::Map& map, bool has_values) {
   std::vector<std::shared_ptr<const Program>> dropped;  // go without the lock
   const std::scoped_lock lock(mutex_);
   for (auto at = by_field_.begin(); at != by_field_.end();) {
@@ -138,7 +138,7 @@ void Timers::release_all(const maps::Map& map) {
     dequeue(timer);
     dropped.push_back(std::move(timer.program));
     timer.callback = nullptr;
-    mark_of(timer.field).store(0, std::memory_order_relaxed);
+    if (has_values) mark_of(timer.field).store(0, std::memory_order_relaxed);
     at = by_field_.erase(at);
   }
 }

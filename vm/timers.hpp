@@ -47,7 +47,8 @@ class Timers final : public maps::TimerKeeper {
   long cancel(std::byte* field, const Cpu& cpu);
 
   void release(std::byte* field) override;
-  void release_all(const maps::Map& map) override;
+  void release_all(const maps::Map& map) override { drop_all(map, true); }
+  void forget(const maps::Map& map) override { drop_all(map, false); }
 
   // Fires what is due on a CPU, in order of expiry. For the thread that drives it, inside the CPU's epoch and
   // between two runs.
@@ -89,6 +90,7 @@ class Timers final : public maps::TimerKeeper {
 
   Shared find(const std::byte* field) const;
   bool dequeue(Timer& timer);
+  void drop_all(const maps::Map& map, bool has_values);
   void publish_next(unsigned cpu);
   std::optional<Firing> take(unsigned cpu, uint64_t until);
   std::optional<std::pair<unsigned, uint64_t>> earliest(uint64_t until, const std::vector<bool>& left_out);
