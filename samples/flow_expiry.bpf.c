@@ -3,7 +3,7 @@
 
 #include "headers.bpf.h"
 
-#include <time.h>
+#include <linux/time.h>
 
 struct flow_state {
   struct bpf_spin_lock lock;
@@ -56,4 +56,4 @@ int flow_expiry(struct xdp_md* context) {
   return XDP_PASS;
 }
 
-char license[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "GPL";
