@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "maps/attributes.hpp"
+#include "maps/element_pool_impl.hpp"
+#include "maps/epoch.hpp"
 #include "maps/generic_batch.hpp"
 #include "maps/value_copy.hpp"
 
@@ -30,17 +32,33 @@ Word load_big_endian(const std::byte* at) {
 
 }  // namespace
 
-// An update or deletion under way: where it leads in a trie, and what it made.
-struct LpmTrie::Change {
+// Those of an operation of user space.
+struct LpmTrie::TaskCaches {
+  explicit TaskCaches(LpmTrie& trie) : entries(trie.entries_), nodes(trie.nodes_) {}
+  operator Caches() { return {entries, nodes}; }
+
+  ElementPool::TaskCache entries;
+  ElementPool::TaskCache nodes;
+};
+
+// Where a prefix leads in a trie.
+struct LpmTrie::Path {
   struct Step {
     const Node* node;
     unsigned bit;
   };
   Root* root = nullptr;
   const Node* before = nullptr;
-  std::vector<Step> path;    // from the root on, all shorter than the prefix
+  std::vector<Step> steps;   // from the root on, all shorter than the prefix
   const Node* at = nullptr;  // where the path ends
   uint32_t matching = 0;     // bits of `at`
+};
+
+// An update or deletion under way, and what it made.
+struct LpmTrie::Change : Path {
+  explicit Change(const Caches& of) : caches(of) {}
+
+  Caches caches;
   std::vector<Element*> made;
   std::vector<Element*> gone;  // nodes
   bool no_memory = false;
@@ -62,9 +80,9 @@ Result<std::shared_ptr<Map>> LpmTrie::create(const MapSpec& spec, const MapEnvir
 
 LpmTrie::LpmTrie(const MapSpec& spec, const MapEnvironment& environment, Mapping roots)
     : Map(spec, environment),
-      entries_(*environment.epochs, {spec.key_size, spec.value_size, 0}, 0),
-      nodes_(*environment.epochs, {0, static_cast<uint32_t>(sizeof(Node)) + spec.key_size - kPrefixLength, 0},
-             0),
+      entries_(environment.epochs->clock(), {spec.key_size, spec.value_size, 0}, 0),
+      nodes_(environment.epochs->clock(),
+             {0, static_cast<uint32_t>(sizeof(Node)) + spec.key_size - kPrefixLength, 0}, 0),
       roots_(std::move(roots)),
       data_size_(spec.key_size - kPrefixLength),
       max_length_(data_size_ * 8),
@@ -146,17 +164,21 @@ int LpmTrie::read(const void* key, void* value, uint64_t flags) {
 }
 
 int LpmTrie::write(const void* key, const void* value, uint64_t flags) {
-  return update(key, value, flags, 0);
+  return put_value(key, value, flags, TaskCaches(*this));
 }
 
-int LpmTrie::update(const void* key, const void* value, uint64_t flags, unsigned /*cpu*/) {
+int LpmTrie::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
+  return put_value(key, value, flags, caches_of(cpu));
+}
+
+int LpmTrie::put_value(const void* key, const void* value, uint64_t flags, const Caches& caches) {
   if (flags > BPF_EXIST || !fits(prefix_of(key))) return -EINVAL;
-  Element* entry = take(entries_);
+  Element* entry = entries_.acquire(caches.entries);
   if (entry == nullptr) return -ENOMEM;
   std::memcpy(entries_.key(entry), key, spec().key_size);
   copy_value_relaxed(entries_.value(entry), value, spec().value_size);
-  const int result = put(prefix_of(entries_.key(entry)), entry, flags);
-  if (result != 0) give_back(entries_, entry);
+  const int result = put(prefix_of(entries_.key(entry)), entry, flags, caches);
+  if (result != 0) entries_.give_back(caches.entries, entry);
   return result;
 }
 
@@ -169,23 +191,23 @@ bool LpmTrie::reserve_place() {
   return true;
 }
 
-void LpmTrie::descend(Change& change, const Prefix& prefix) const {
-  change.path.clear();
-  change.root = &root_of(prefix);
+void LpmTrie::descend(Path& path, const Prefix& prefix) const {
+  path.steps.clear();
+  path.root = &root_of(prefix);
   // Acquire: pairs with commit().
-  change.before = change.root->load(std::memory_order_acquire);
-  change.at = change.before;
-  while (change.at != nullptr) {
-    change.matching = matching(prefix_of(*change.at), prefix);
-    if (change.at->length != change.matching || change.at->length == prefix.length) return;
-    change.path.push_back({change.at, prefix.bit(change.at->length)});
-    change.at = change.at->children[change.path.back().bit];
+  path.before = path.root->load(std::memory_order_acquire);
+  path.at = path.before;
+  while (path.at != nullptr) {
+    path.matching = matching(prefix_of(*path.at), prefix);
+    if (path.at->length != path.matching || path.at->length == prefix.length) return;
+    path.steps.push_back({path.at, prefix.bit(path.at->length)});
+    path.at = path.at->children[path.steps.back().bit];
   }
 }
 
 const LpmTrie::Node* LpmTrie::make_node(Change& change, const Prefix& prefix, Element* entry,
                                         const Node* zero, const Node* one) {
-  Element* storage = take(nodes_);
+  Element* storage = nodes_.acquire(change.caches.nodes);
   if (storage == nullptr) {
     change.no_memory = true;
     return nullptr;
@@ -211,7 +233,7 @@ const LpmTrie::Node* LpmTrie::grown(Change& change, const Node* at, const Prefix
 }
 
 const LpmTrie::Node* LpmTrie::copy_path(Change& change, const Node* bottom) {
-  for (auto step = change.path.rbegin(); step != change.path.rend() && !change.no_memory; ++step) {
+  for (auto step = change.steps.rbegin(); step != change.steps.rend() && !change.no_memory; ++step) {
     const Node* old = step->node;
     change.gone.push_back(old->storage);
     bottom = make_node(change, prefix_of(*old), old->entry, step->bit == 0 ? bottom : old->children[0],
@@ -234,18 +256,18 @@ bool LpmTrie::commit(Change& change, const Node* root) {
   if (!change.root->compare_exchange_strong(change.before, root, std::memory_order_acq_rel,
                                             std::memory_order_relaxed))
     return false;
-  for (Element* node : change.gone) give_back(nodes_, node);
+  for (Element* node : change.gone) nodes_.retire(change.caches.nodes, node);
   return true;
 }
 
 void LpmTrie::abandon(Change& change) {
-  for (Element* node : change.made) give_back(nodes_, node);
+  for (Element* node : change.made) nodes_.give_back(change.caches.nodes, node);
   change.made.clear();
   change.gone.clear();
 }
 
-int LpmTrie::put(const Prefix& prefix, Element* entry, uint64_t flags) {
-  Change change;
+int LpmTrie::put(const Prefix& prefix, Element* entry, uint64_t flags, const Caches& caches) {
+  Change change(caches);
   for (;;) {
     descend(change, prefix);
     Element* old = nullptr;
@@ -255,7 +277,7 @@ int LpmTrie::put(const Prefix& prefix, Element* entry, uint64_t flags) {
     if (old == nullptr && !reserve_place()) return -ENOSPC;
     const Node* root = copy_path(change, grown(change, change.at, prefix, entry));
     if (!change.no_memory && commit(change, root)) {
-      if (old != nullptr) give_back(entries_, old);
+      if (old != nullptr) entries_.retire(caches.entries, old);
       return 0;
     }
     abandon(change);
@@ -264,10 +286,14 @@ int LpmTrie::put(const Prefix& prefix, Element* entry, uint64_t flags) {
   }
 }
 
-int LpmTrie::erase(const void* key) {
+int LpmTrie::erase(const void* key) { return take(key, TaskCaches(*this)); }
+
+int LpmTrie::erase_on(const void* key, unsigned cpu) { return take(key, caches_of(cpu)); }
+
+int LpmTrie::take(const void* key, const Caches& caches) {
   const Prefix prefix = prefix_of(key);
   if (!fits(prefix)) return -EINVAL;
-  Change change;
+  Change change(caches);
   for (;;) {
     descend(change, prefix);
     const Node* at = change.at;
@@ -279,16 +305,16 @@ int LpmTrie::erase(const void* key) {
     const Node* rest = at->children[at->children[0] == nullptr ? 1 : 0];
     if (at->children[0] != nullptr && at->children[1] != nullptr) {
       rest = make_node(change, prefix_of(*at), nullptr, at->children[0], at->children[1]);
-    } else if (rest == nullptr && !change.path.empty() && change.path.back().node->entry == nullptr) {
+    } else if (rest == nullptr && !change.steps.empty() && change.steps.back().node->entry == nullptr) {
       // A node where two parted is not needed when one of them goes.
-      const auto [parent, bit] = change.path.back();
-      change.path.pop_back();
+      const auto [parent, bit] = change.steps.back();
+      change.steps.pop_back();
       change.gone.push_back(parent->storage);
       rest = parent->children[1 - bit];
     }
     const Node* root = copy_path(change, rest);
     if (!change.no_memory && commit(change, root)) {
-      give_back(entries_, old);
+      entries_.retire(caches.entries, old);
       count_.fetch_sub(1, std::memory_order_relaxed);  // see reserve_place()
       return 0;
     }
@@ -298,10 +324,10 @@ int LpmTrie::erase(const void* key) {
 }
 
 const LpmTrie::Node* LpmTrie::find_exact(const Prefix& prefix) const {
-  Change change;
-  descend(change, prefix);
-  const Node* at = change.at;
-  const bool equal = at != nullptr && at->length == prefix.length && change.matching == prefix.length;
+  Path path;
+  descend(path, prefix);
+  const Node* at = path.at;
+  const bool equal = at != nullptr && at->length == prefix.length && path.matching == prefix.length;
   return equal && at->entry != nullptr ? at : nullptr;
 }
 
@@ -391,21 +417,16 @@ int LpmTrie::read_batch(const void* in, void* out, void* keys, void* values, uin
 
 MemoryRange LpmTrie::value_containing(uintptr_t address) const { return entries_.value_containing(address); }
 
-void LpmTrie::drop_all(const Node* node) {
-  if (node == nullptr) return;
-  drop_all(node->children[0]);
-  drop_all(node->children[1]);
-  if (node->entry != nullptr) give_back(entries_, node->entry);
-  give_back(nodes_, node->storage);
-}
-
 int LpmTrie::clear() {
   // Relaxed, all: nobody else uses the map.
   for (uint32_t word = 0; word < kTableSize / 64; ++word)
     for (uint64_t bits = used_[word].exchange(0, std::memory_order_relaxed); bits != 0; bits &= bits - 1)
-      drop_all(table(word * 64 + static_cast<uint32_t>(std::countr_zero(bits)))
-                   .exchange(nullptr, std::memory_order_relaxed));
-  drop_all(short_root().exchange(nullptr, std::memory_order_relaxed));
+      table(word * 64 + static_cast<uint32_t>(std::countr_zero(bits)))
+          .store(nullptr, std::memory_order_relaxed);
+  short_root().store(nullptr, std::memory_order_relaxed);
+  const auto forget = [](const Element*) {};
+  entries_.clear(forget);
+  nodes_.clear(forget);
   count_.store(0, std::memory_order_relaxed);
   return 0;
 }

@@ -27,6 +27,7 @@ class LpmTrie final : public Map {
   LookupFunction lookup_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int erase(const void* key) override;
+  int erase_on(const void* key, unsigned cpu) override;
   int read(const void* key, void* value, uint64_t flags) override;
   int write(const void* key, const void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
@@ -58,6 +59,13 @@ class LpmTrie final : public Map {
     }
   };
   using Root = std::atomic<const Node*>;
+  // Where elements come from and go to.
+  struct Caches {
+    ElementPool::Cache& entries;
+    ElementPool::Cache& nodes;
+  };
+  struct TaskCaches;
+  struct Path;
   struct Change;
 
   static Prefix prefix_of(const void* key);
@@ -86,19 +94,19 @@ class LpmTrie final : public Map {
   const Node* first_from(uint32_t table_index) const;
   const Node* next_of(const Prefix& prefix) const;
 
-  Element* take(ElementPool& pool) { return pool.acquire(); }
-  void give_back(ElementPool& pool, Element* element) { pool.retire(element); }
+  Caches caches_of(unsigned cpu) { return {entries_.cache(cpu), nodes_.cache(cpu)}; }
 
-  int put(const Prefix& prefix, Element* entry, uint64_t flags);
+  int put_value(const void* key, const void* value, uint64_t flags, const Caches& caches);
+  int put(const Prefix& prefix, Element* entry, uint64_t flags, const Caches& caches);
+  int take(const void* key, const Caches& caches);
   const Node* make_node(Change& change, const Prefix& prefix, Element* entry, const Node* zero,
                         const Node* one);
   const Node* grown(Change& change, const Node* at, const Prefix& prefix, Element* entry);
   const Node* copy_path(Change& change, const Node* bottom);
-  void descend(Change& change, const Prefix& prefix) const;
+  void descend(Path& path, const Prefix& prefix) const;
   bool commit(Change& change, const Node* root);
   void abandon(Change& change);
   bool reserve_place();
-  void drop_all(const Node* node);
 
   ElementPool entries_;
   ElementPool nodes_;
