@@ -42,6 +42,15 @@ SKEP_HELPER(dynptr_read);
 SKEP_HELPER(dynptr_write);
 SKEP_HELPER(dynptr_data);
 
+// value_fields.cpp
+SKEP_HELPER(spin_lock);
+SKEP_HELPER(spin_unlock);
+SKEP_HELPER(timer_init);
+SKEP_HELPER(timer_set_callback);
+SKEP_HELPER(timer_start);
+SKEP_HELPER(timer_cancel);
+SKEP_HELPER(kptr_xchg);
+
 // environment.cpp
 SKEP_HELPER(ktime_get_ns);
 SKEP_HELPER(ktime_get_boot_ns);

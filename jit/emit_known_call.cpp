@@ -124,7 +124,8 @@ void Emitter::forget_values() {
 
 // The value in r0 may be touched: spares the search for it.
 void Emitter::note_value(const maps::Map& map) {
-  if (!checked()) return;
+  // Of a value with fields only a part may be touched.
+  if (!checked() || !map.spec().fields.empty()) return;
   const auto note = [&](size_t region) {
     a_.mov(run_state(region + offsetof(Region, begin)), x86::rax);
     store_constant(run_state(region + offsetof(Region, size)), map.spec().value_size);

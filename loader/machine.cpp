@@ -14,9 +14,11 @@
 #include "helpers/helpers.hpp"
 #include "jit/jit.hpp"
 #include "loader/object_state.hpp"
+#include "loader/program_runner.hpp"
 #include "syscall/bpf.hpp"
 #include "vm/interpreter.hpp"
 #include "vm/machine.hpp"
+#include "vm/timers.hpp"
 
 namespace skep {
 namespace {
@@ -133,7 +135,13 @@ Result<void> Machine::set_device_up(uint32_t ifindex, bool up) const {
   return {};
 }
 
-void Machine::advance_clock(uint64_t nanoseconds) { machine_->clock().advance(nanoseconds); }
+size_t Machine::advance_clock(uint64_t nanoseconds) { return machine_->timers().advance(nanoseconds); }
+
+void Machine::set_timer_fault_sink(std::function<void(unsigned cpu, const Fault& fault)> sink) {
+  machine_->set_timer_fault_sink([sink = std::move(sink)](unsigned cpu, const vm::Fault& fault) {
+    if (sink) sink(cpu, loader::public_fault(fault));
+  });
+}
 
 long Machine::bpf(int command, union bpf_attr* attributes, unsigned size) const {
   return sys::bpf(*machine_, command, attributes, size);

@@ -53,6 +53,9 @@ class ProgramRunner {
   std::unique_ptr<Onward> onward_;
 };
 
+// A fault as the public API has it.
+Fault public_fault(const vm::Fault& fault);
+
 // The longest data that a program is run on.
 size_t max_data_size(const vm::Program& program);
 

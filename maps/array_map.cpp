@@ -44,8 +44,30 @@ int ArrayBase::check_update(uint32_t index, uint64_t flags) const {
   if ((flags & ~uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
   if (!holds(index)) return -E2BIG;
   if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  if ((flags & BPF_F_LOCK) != 0 && !spec().fields.has(FieldKind::kSpinLock)) return -EINVAL;
   return 0;
+}
+
+void ArrayBase::copy_in(std::byte* to, const void* from, size_t bytes, uint64_t flags) const {
+  const ValueFields& fields = spec().fields;
+  if (fields.empty()) [[likely]]
+    return copy_value_relaxed(to, from, bytes);
+  if ((flags & BPF_F_LOCK) != 0)
+    copy_locked(fields, to, from, bytes, to);
+  else
+    copy_between_fields(fields, to, from, bytes);
+  release_fields(fields, to, timers());
+}
+
+void ArrayBase::copy_out(void* to, std::byte* from, size_t bytes, uint64_t flags) const {
+  const ValueFields& fields = spec().fields;
+  if (fields.empty()) [[likely]]
+    return copy_value_relaxed(to, from, bytes);
+  if ((flags & BPF_F_LOCK) != 0)
+    copy_locked(fields, to, from, bytes, from);
+  else
+    copy_between_fields(fields, to, from, bytes);
+  init_fields(fields, to);
 }
 
 int ArrayBase::erase(const void* /*key*/) { return -EINVAL; }
@@ -74,8 +96,9 @@ int ArrayBase::read_batch(const void* in, void* out, void* keys, void* values, u
 Result<std::shared_ptr<Map>> ArrayMap::create(const MapSpec& spec, const MapEnvironment& environment) {
   if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
   const uint64_t bytes = uint64_t{spec.max_entries} * round_up_8(spec.value_size);
-  Mapping storage =
-      (spec.flags & BPF_F_MMAPABLE) != 0 ? Mapping::memory_file(bytes, "bpf-map") : Mapping::anonymous(bytes);
+  // Values with fields are never mapped (bpf_map_mmap()).
+  const bool mapped = (spec.flags & BPF_F_MMAPABLE) != 0 && spec.fields.empty();
+  Mapping storage = mapped ? Mapping::memory_file(bytes, "bpf-map") : Mapping::anonymous(bytes);
   if (!storage) return fail(ENOMEM, "there is no memory for the array");
   return std::make_shared<ArrayMap>(spec, environment, std::move(storage));
 }
@@ -91,7 +114,7 @@ void* ArrayMap::lookup(const void* key, unsigned /*cpu*/) {
 int ArrayMap::update(const void* key, const void* value, uint64_t flags, unsigned /*cpu*/) {
   const uint32_t index = index_of(key);
   if (const int refused = check_update(index, flags)) return refused;
-  copy_value_relaxed(value_at(index), value, spec().value_size);
+  copy_in(value_at(index), value, spec().value_size, flags);
   return 0;
 }
 
@@ -107,17 +130,24 @@ long ArrayMap::for_each(ElementVisitor& visitor, unsigned /*cpu*/) {
 }
 
 int ArrayMap::read(const void* key, void* value, uint64_t flags) {
-  if (const int refused = check_read_flags(flags)) return refused;
+  if (const int refused = check_read_flags(spec(), flags)) return refused;
   const uint32_t index = index_of(key);
   if (!holds(index)) return -ENOENT;
-  copy_value_relaxed(value, value_at(index), spec().value_size);
+  copy_out(value, value_at(index), spec().value_size, flags);
   return 0;
 }
 
 int ArrayMap::write(const void* key, const void* value, uint64_t flags) {
   // The command refuses the lock before the map sees the key.
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  if ((flags & BPF_F_LOCK) != 0 && !spec().fields.has(FieldKind::kSpinLock)) return -EINVAL;
   return update(key, value, flags, 0);
+}
+
+bool ArrayMap::key_of_value(const void* value, void* key) const {
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(value) - storage().data());
+  const auto index = static_cast<uint32_t>(offset / element_size());
+  std::memcpy(key, &index, sizeof index);
+  return true;
 }
 
 void* ArrayMap::direct_value() { return spec().max_entries == 1 ? value_at(0) : nullptr; }
@@ -150,7 +180,7 @@ void* PerCpuArrayMap::lookup_percpu(const void* key, unsigned cpu) {
 int PerCpuArrayMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
   const uint32_t index = index_of(key);
   if (const int refused = check_update(index, flags)) return refused;
-  copy_value_relaxed(value_at(index, cpu), value, spec().value_size);
+  copy_in(value_at(index, cpu), value, spec().value_size, flags);
   return 0;
 }
 
@@ -166,12 +196,12 @@ long PerCpuArrayMap::for_each(ElementVisitor& visitor, unsigned cpu) {
 }
 
 int PerCpuArrayMap::read(const void* key, void* value, uint64_t flags) {
-  if (const int refused = check_read_flags(flags)) return refused;
+  if (const int refused = check_read_flags(spec(), flags)) return refused;
   const uint32_t index = index_of(key);
   if (!holds(index)) return -ENOENT;
   auto* target = static_cast<std::byte*>(value);
   for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-    copy_value_relaxed(target + cpu * element_size(), value_at(index, cpu), element_size());
+    copy_out(target + cpu * element_size(), value_at(index, cpu), element_size(), 0);
   }
   return 0;
 }
@@ -183,7 +213,7 @@ int PerCpuArrayMap::write(const void* key, const void* value, uint64_t flags) {
   // The padding is user space's to write and read back, though no program sees it.
   const auto* source = static_cast<const std::byte*>(value);
   for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-    copy_value_relaxed(value_at(index, cpu), source + cpu * element_size(), element_size());
+    copy_in(value_at(index, cpu), source + cpu * element_size(), element_size(), 0);
   }
   return 0;
 }

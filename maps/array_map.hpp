@@ -26,6 +26,9 @@ class ArrayBase : public Map {
   bool holds(uint32_t index) const { return index < spec().max_entries; }
   // What an update says before it touches an element, for a program and for user space.
   int check_update(uint32_t index, uint64_t flags) const;
+  // Into an element and out of it, around the value's fields; BPF_F_LOCK: under its lock.
+  void copy_in(std::byte* to, const void* from, size_t bytes, uint64_t flags) const;
+  void copy_out(void* to, std::byte* from, size_t bytes, uint64_t flags) const;
   size_t element_size() const { return element_size_; }
   const Mapping& storage() const { return storage_; }
 
@@ -50,6 +53,7 @@ class ArrayMap final : public ArrayBase {
     return ArrayLayout{storage().data(), element_size(), 0};
   }
   MemoryRange value_containing(uintptr_t address) const override;
+  bool key_of_value(const void* value, void* key) const override;
   int memory_descriptor() const override { return storage().descriptor(); }
 
  private:

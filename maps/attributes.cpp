@@ -53,4 +53,8 @@ int check_read_flags(uint64_t flags) {
   return flags == 0 ? 0 : -EINVAL;
 }
 
+int check_read_flags(const MapSpec& spec, uint64_t flags) {
+  return check_read_flags(spec.fields.has(FieldKind::kSpinLock) ? flags & ~uint64_t{BPF_F_LOCK} : flags);
+}
+
 }  // namespace skep::maps

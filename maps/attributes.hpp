@@ -32,7 +32,8 @@ Result<void> check_common(const MapSpec& spec);
 // The checks of an array's attributes.
 Result<void> check_array(const MapSpec& spec, bool per_cpu);
 
-// Flags of a user-space read: only BPF_F_LOCK is known, and no value has a lock.
-int check_read_flags(uint64_t flags);
+// Flags of a user-space read: only BPF_F_LOCK is known, and that for values with a lock.
+int check_read_flags(uint64_t flags);  // where no value has one
+int check_read_flags(const MapSpec& spec, uint64_t flags);
 
 }  // namespace skep::maps

@@ -177,6 +177,10 @@ class BasicElementPool {
         reinterpret_cast<const CpuValues*>(reinterpret_cast<const std::byte*>(element) + value_offset_);
     return values->first + values->stride * cpu;
   }
+  // The key of the element that has the value; not of per-CPU values.
+  const std::byte* key_of_value(const void* value) const {
+    return static_cast<const std::byte*>(value) - value_offset_ + sizeof(Element);
+  }
   // Bytes of a value with its padding.
   size_t value_stride() const { return value_stride_; }
 

@@ -10,7 +10,7 @@ namespace skep::maps {
 
 int read_batch_by_keys(Map& map, const void* in, void* out, void* keys, void* values, uint32_t& count,
                        uint64_t flags) {
-  if (check_read_flags(flags) != 0) return -EINVAL;
+  if (check_read_flags(map.spec(), flags) != 0) return -EINVAL;
   const uint32_t room = count;
   if (room == 0) return 0;
   const size_t key_size = map.spec().key_size;

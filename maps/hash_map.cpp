@@ -84,35 +84,51 @@ Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
 
 HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
     : Map(spec, environment),
+      has_fields_(!spec.fields.empty()),
       pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values},
             reserved_elements(spec, environment, cpu_values)),
       table_(pool_, environment.cpus, spec.key_size, spec.max_entries, buckets_for(spec),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 
+// Deletes the key; the element is still ours to read while we are inside the guard.
+Element* HashMapBase::take(const void* key, ElementPool::Cache& cache) {
+  Element* element = table_.take(key, cache);
+  if (has_fields_ && element != nullptr) release(element);
+  return element;
+}
+
 int HashMapBase::erase(const void* key) {
   ElementPool::TaskCache cache(pool_);
-  return table_.take(key, cache) == nullptr ? -ENOENT : 0;
+  return take(key, cache) == nullptr ? -ENOENT : 0;
 }
 
 int HashMapBase::erase_on(const void* key, unsigned cpu) {
-  return table_.take(key, pool_.cache(cpu)) == nullptr ? -ENOENT : 0;
+  return take(key, pool_.cache(cpu)) == nullptr ? -ENOENT : 0;
 }
 
+void HashMapBase::copy_around_fields(void* to, const void* from, size_t bytes) const {
+  if (!has_fields_) [[likely]]
+    return copy_value_relaxed(to, from, bytes);
+  copy_between_fields(spec().fields, to, from, bytes);
+}
+
+void HashMapBase::release_value(void* value) const { release_fields(spec().fields, value, timers()); }
+
 int HashMapBase::read_and_erase(const void* key, void* value, uint64_t flags) {
-  if (const int refused = check_read_flags(flags)) return refused;
+  if (const int refused = check_read_flags(spec(), flags)) return refused;
   ElementPool::TaskCache cache(pool_);
-  Element* element = table_.take(key, cache);
+  Element* element = take(key, cache);
   if (element == nullptr) return -ENOENT;
   // Retired, but nobody gets it while we are inside the guard.
-  copy_out(element, value);
+  copy_out(element, value, flags);
   return 0;
 }
 
 int HashMapBase::read(const void* key, void* value, uint64_t flags) {
-  if (const int refused = check_read_flags(flags)) return refused;
+  if (const int refused = check_read_flags(spec(), flags)) return refused;
   Element* element = table_.find(key);
   if (element == nullptr) return -ENOENT;
-  copy_out(element, value);
+  copy_out(element, value, flags);
   return 0;
 }
 
@@ -135,7 +151,7 @@ int HashMapBase::next_key(const void* key, void* next) {
 // Copies one bucket and moves the pointers on. -ENOSPC, with nothing done, when there is no room for all of
 // it.
 int HashMapBase::read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, std::byte*& values,
-                             uint32_t& copied, bool erase_read) {
+                             uint32_t& copied, uint64_t flags, bool erase_read) {
   // Both walks begin at one element. What is put in comes before it, so the second finds no more than the
   // first.
   Element* const first = table_.first(bucket);
@@ -146,10 +162,10 @@ int HashMapBase::read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, s
   for (Element* element = first; element != nullptr; element = table_.after(element)) {
     Element* read = element;
     // Of the key as it is now; it may be gone.
-    if (erase_read) read = table_.take(pool_.key(element), cache);
+    if (erase_read) read = take(pool_.key(element), cache);
     if (read == nullptr) continue;
     std::memcpy(keys, pool_.key(read), spec().key_size);
-    copy_out(read, values);
+    copy_out(read, values, flags);
     keys += spec().key_size;
     values += user_value_size();
     ++copied;
@@ -159,7 +175,7 @@ int HashMapBase::read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, s
 
 int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count,
                             uint64_t flags, bool erase_read) {
-  if (check_read_flags(flags) != 0) return -EINVAL;
+  if (check_read_flags(spec(), flags) != 0) return -EINVAL;
   const uint32_t room = count;
   if (room == 0) return 0;
   count = 0;
@@ -173,7 +189,7 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   for (; bucket < table_.buckets(); ++bucket) {
     table_.prefetch_for(bucket);
     uint32_t copied = 0;
-    result = read_bucket(bucket, room - count, next_slot, next_value, copied, erase_read);
+    result = read_bucket(bucket, room - count, next_slot, next_value, copied, flags, erase_read);
     if (result == -ENOSPC) {
       // Only a bucket that no call of this size can take is an error.
       if (count != 0) result = 0;
@@ -199,6 +215,7 @@ long HashMapBase::for_each(ElementVisitor& visitor, unsigned cpu) {
 }
 
 int HashMapBase::clear() {
+  if (timers() != nullptr && spec().fields.has(FieldKind::kTimer)) timers()->release_all(*this);
   table_.clear();
   return 0;
 }
@@ -225,11 +242,35 @@ Map::LookupFunction HashMap::lookup_function() const {
 }
 
 int HashMap::put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache) {
+  if (has_fields()) [[unlikely]]
+    return put_around_fields(key, value, flags, cache);
   // A lock is an unknown flag too: no value has one.
   if (flags > BPF_EXIST) return -EINVAL;
   return table().put(key, flags, cache, [&](Element* element) {
     copy_value_relaxed(pool().value(element), value, spec().value_size);
   });
+}
+
+int HashMap::put_around_fields(const void* key, const void* value, uint64_t flags,
+                               ElementPool::Cache& cache) {
+  const uint64_t presence = flags & ~uint64_t{BPF_F_LOCK};
+  const bool locks = presence != flags;
+  if (presence > BPF_EXIST || (locks && !spec().fields.has(FieldKind::kSpinLock))) return -EINVAL;
+  const auto fill = [&](Element* element) {
+    std::byte* to = pool().value(element);
+    // Whoever was still on the element after it went may have set up a timer in it since.
+    release_value(to);
+    init_fields(spec().fields, to);
+    copy_around_fields(to, value, spec().value_size);
+  };
+  if (locks) {
+    const auto change = [&](Element* element) {
+      std::byte* to = pool().value(element);
+      copy_locked(spec().fields, to, value, spec().value_size, to);
+    };
+    return table().put_in_place(key, presence, cache, change, fill);
+  }
+  return table().put(key, presence, cache, fill, [&](Element* replaced) { release(replaced); });
 }
 
 int HashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
@@ -243,8 +284,20 @@ int HashMap::write(const void* key, const void* value, uint64_t flags) {
 
 void* HashMap::program_value(Element* element, unsigned /*cpu*/) const { return pool().value(element); }
 
-void HashMap::copy_out(Element* element, void* value) const {
-  copy_value_relaxed(value, pool().value(element), spec().value_size);
+void HashMap::copy_out(Element* element, void* value, uint64_t flags) const {
+  std::byte* from = pool().value(element);
+  if ((flags & BPF_F_LOCK) != 0)
+    copy_locked(spec().fields, value, from, spec().value_size, from);
+  else
+    copy_around_fields(value, from, spec().value_size);
+  init_fields(spec().fields, value);
+}
+
+void HashMap::release(Element* element) const { release_value(pool().value(element)); }
+
+bool HashMap::key_of_value(const void* value, void* key) const {
+  std::memcpy(key, pool().key_of_value(value), spec().key_size);
+  return true;
 }
 
 Result<std::shared_ptr<Map>> PerCpuHashMap::create(const MapSpec& spec, const MapEnvironment& environment) {
@@ -273,7 +326,8 @@ void* PerCpuHashMap::lookup_percpu(const void* key, unsigned cpu) {
 int PerCpuHashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
   if (flags > BPF_EXIST) return -EINVAL;
   const auto copy_in = [&](Element* element) {
-    copy_value_relaxed(pool().value(element, cpu), value, spec().value_size);
+    copy_around_fields(pool().value(element, cpu), value, spec().value_size);
+    if (has_fields()) release_value(pool().value(element, cpu));
   };
   const auto fill = [&](Element* element) {
     // The other CPUs' values are zero, and so is the padding, which user space reads. Memory never used is so
@@ -290,9 +344,10 @@ int PerCpuHashMap::write(const void* key, const void* value, uint64_t flags) {
   const auto copy_in = [&](Element* element) {
     const auto* source = static_cast<const std::byte*>(value);
     for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-      copy_value_relaxed(pool().value(element, cpu), source + cpu * pool().value_stride(),
+      copy_around_fields(pool().value(element, cpu), source + cpu * pool().value_stride(),
                          pool().value_stride());
     }
+    if (has_fields()) release(element);
   };
   ElementPool::TaskCache cache(pool());
   return table().put_in_place(key, flags, cache, copy_in, copy_in);
@@ -302,12 +357,17 @@ void* PerCpuHashMap::program_value(Element* element, unsigned cpu) const {
   return pool().value(element, cpu);
 }
 
-void PerCpuHashMap::copy_out(Element* element, void* value) const {
+void PerCpuHashMap::copy_out(Element* element, void* value, uint64_t /*flags*/) const {
   auto* target = static_cast<std::byte*>(value);
   for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-    copy_value_relaxed(target + cpu * pool().value_stride(), pool().value(element, cpu),
-                       pool().value_stride());
+    std::byte* to = target + cpu * pool().value_stride();
+    copy_around_fields(to, pool().value(element, cpu), pool().value_stride());
+    init_fields(spec().fields, to);
   }
+}
+
+void PerCpuHashMap::release(Element* element) const {
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) release_value(pool().value(element, cpu));
 }
 
 }  // namespace skep::maps

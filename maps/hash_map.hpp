@@ -31,7 +31,7 @@ class HashMapBase : public Map {
   int read_and_erase(const void* key, void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
   // The cursor is the number of the next bucket, 32 bits; a bucket is copied whole or not at all.
-  BatchCommands batch_commands() const override { return {true, true, true, true}; }
+  BatchCommands batch_commands() const override { return {true, true, true, true, true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
   long for_each(ElementVisitor& visitor, unsigned cpu) override;
@@ -52,12 +52,20 @@ class HashMapBase : public Map {
   // An element's value as a program on the CPU sees it.
   virtual void* program_value(Element* element, unsigned cpu) const = 0;
   // Copies a value as user space sees it.
-  virtual void copy_out(Element* element, void* value) const = 0;
+  virtual void copy_out(Element* element, void* value, uint64_t flags) const = 0;
+  // Lets go of what the fields of an element stand for that has gone.
+  virtual void release(Element* element) const = 0;
+
+  bool has_fields() const { return has_fields_; }
+  void copy_around_fields(void* to, const void* from, size_t bytes) const;
+  void release_value(void* value) const;
 
  private:
   int read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, std::byte*& values, uint32_t& copied,
-                  bool erase_read);
+                  uint64_t flags, bool erase_read);
+  Element* take(const void* key, ElementPool::Cache& cache);
 
+  bool has_fields_;
   ElementPool pool_;
   HashTable table_;
 };
@@ -74,13 +82,16 @@ class HashMap final : public HashMapBase {
   LookupFunction lookup_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
+  bool key_of_value(const void* value, void* key) const override;
 
  protected:
   void* program_value(Element* element, unsigned cpu) const override;
-  void copy_out(Element* element, void* value) const override;
+  void copy_out(Element* element, void* value, uint64_t flags) const override;
+  void release(Element* element) const override;
 
  private:
   int put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache);
+  int put_around_fields(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache);
 };
 
 // BPF_MAP_TYPE_PERCPU_HASH. An update of a key that is there is made in place; a program's touches its CPU's
@@ -101,7 +112,8 @@ class PerCpuHashMap final : public HashMapBase {
 
  protected:
   void* program_value(Element* element, unsigned cpu) const override;
-  void copy_out(Element* element, void* value) const override;
+  void copy_out(Element* element, void* value, uint64_t flags) const override;
+  void release(Element* element) const override;
 };
 
 }  // namespace skep::maps

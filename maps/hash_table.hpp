@@ -96,8 +96,13 @@ class BasicHashTable {
 
   // Puts in a new element for the key, or one in place of the old one. fill(element) writes its value. 0, or
   // as the kernel: -EEXIST and -ENOENT by the flags (BPF_ANY, BPF_NOEXIST, BPF_EXIST), -E2BIG, -ENOMEM.
+  // replaced(element) is called once for the old one, which stays as it is until the guard ends.
+  template <class Fill, class Replaced>
+  int put(const void* key, uint64_t flags, Cache& cache, const Fill& fill, const Replaced& replaced);
   template <class Fill>
-  int put(const void* key, uint64_t flags, Cache& cache, const Fill& fill);
+  int put(const void* key, uint64_t flags, Cache& cache, const Fill& fill) {
+    return put(key, flags, cache, fill, [](Element*) {});
+  }
   // The same, but an element that is there stays and change(element) is called.
   template <class Change, class Fill>
   int put_in_place(const void* key, uint64_t flags, Cache& cache, const Change& change, const Fill& fill);

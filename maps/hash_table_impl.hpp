@@ -133,8 +133,9 @@ class BasicHashTable<Atomics>::Fresh {
 };
 
 template <class Atomics>
-template <class Fill>
-int BasicHashTable<Atomics>::put(const void* key, uint64_t flags, Cache& cache, const Fill& fill) {
+template <class Fill, class Replaced>
+int BasicHashTable<Atomics>::put(const void* key, uint64_t flags, Cache& cache, const Fill& fill,
+                                 const Replaced& replaced) {
   Atomic<uintptr_t>& head = this->head(bucket_of(key));
   __builtin_prefetch(&head, 1);
   Fresh fresh(*this, cache);
@@ -148,6 +149,7 @@ int BasicHashTable<Atomics>::put(const void* key, uint64_t flags, Cache& cache, 
       if (!fresh.make(key, fill)) return -ENOMEM;
       if (!replace(place, fresh.element(), key, cache)) continue;
       fresh.replaced();
+      replaced(place.element);
       return 0;
     }
     if (flags == BPF_EXIST) return -ENOENT;

@@ -8,8 +8,12 @@
 
 namespace skep::maps {
 
-Map::Map(MapSpec spec, const MapEnvironment& environment) : spec_(std::move(spec)), cpus_(environment.cpus) {}
-Map::~Map() = default;
+Map::Map(MapSpec spec, const MapEnvironment& environment)
+    : spec_(std::move(spec)), cpus_(environment.cpus), timers_(environment.timers) {}
+
+Map::~Map() {
+  if (timers_ != nullptr && spec_.fields.has(FieldKind::kTimer)) timers_->forget(*this);
+}
 
 size_t Map::user_value_size() const { return spec_.value_size; }
 
@@ -47,6 +51,7 @@ std::shared_ptr<const InnerTemplate> Map::as_inner() const {
 
 void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
+bool Map::key_of_value(const void* /*value*/, void* /*key*/) const { return false; }
 
 std::shared_ptr<Object> Map::object_at(uint32_t /*index*/) { return nullptr; }
 int Map::set_object(uint32_t /*index*/, std::shared_ptr<Object> /*object*/) { return -kNotSupported; }
@@ -56,5 +61,13 @@ Object* Map::peek_object(uint32_t /*index*/) { return nullptr; }
 // under way may still write is for the caller to wait for, as the kernel counts its writers.
 bool Map::frozen() const { return frozen_.load(std::memory_order_acquire); }
 void Map::freeze() { frozen_.store(true, std::memory_order_release); }
+
+// Sequentially consistent: whoever sets up a timer makes it known and then asks for the user; whoever lets go
+// says so and then looks for timers. One of the two sees the other.
+bool Map::used_by_user() const { return used_by_user_.load(); }
+void Map::set_used_by_user(bool used) {
+  used_by_user_.store(used);
+  if (!used && timers_ != nullptr && spec_.fields.has(FieldKind::kTimer)) timers_->release_all(*this);
+}
 
 }  // namespace skep::maps

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "maps/value_fields.hpp"
 #include "skep/error.hpp"
 
 namespace skep::maps {
@@ -35,6 +36,7 @@ struct MapSpec {
   std::string name;
   // Of types whose values are maps: what these have to be like.
   std::shared_ptr<const InnerTemplate> inner = nullptr;
+  ValueFields fields = {};  // what BTF says of the value
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
@@ -58,6 +60,7 @@ struct MapEnvironment {
   EpochDomain* epochs = nullptr;
   uint32_t hash_seed = 0;  // taken from the machine's random numbers; BPF_F_ZERO_SEED overrides it
   const DeviceDirectory* devices = nullptr;  // outlives every map; nullptr: there are none
+  TimerKeeper* timers = nullptr;             // outlives every map; nullptr: values have no timers
 };
 
 // Bytes a program may touch: [begin, begin + size).
@@ -106,6 +109,9 @@ struct BatchCommands {
   bool update = false;
   bool erase = false;
   bool lookup_and_erase = false;
+  // The cursor is the number of a bucket, 32 bits, not a key; reads have no flags of their own and write the
+  // cursor whatever they find (__htab_map_lookup_and_delete_batch).
+  bool by_bucket = false;
 };
 
 // No CPU in particular.
@@ -188,6 +194,8 @@ class Map {
   virtual void* direct_value();
   // The element value (one CPU's) that holds the address, or an empty range. For checked execution.
   virtual MemoryRange value_containing(uintptr_t address) const;
+  // The key of the element whose value it is, as it is now; false: the type has none. For values with timers.
+  virtual bool key_of_value(const void* value, void* key) const;
   // The descriptor that backs a BPF_F_MMAPABLE map's values, owned by the map, or -1.
   virtual int memory_descriptor() const { return -1; }
 
@@ -223,10 +231,20 @@ class Map {
   bool frozen() const;
   void freeze();
 
+  // Whether user space has a descriptor of the map or has pinned it; timers are set up only then. When it
+  // lets go of the map its timers are cancelled.
+  bool used_by_user() const;
+  void set_used_by_user(bool used);
+
+ protected:
+  TimerKeeper* timers() const { return timers_; }
+
  private:
   MapSpec spec_;
   unsigned cpus_;
+  TimerKeeper* timers_;
   std::atomic<bool> frozen_{false};
+  std::atomic<bool> used_by_user_{true};
 };
 
 // The registry: one row per map type. No other list of map types exists.
@@ -241,6 +259,7 @@ struct MapTypeRow {
   // BPF_FUNC_*: the helpers that may be given a map of the type (check_map_func_compatibility() of the
   // kernel's verifier). Programs that pass one to another helper are refused.
   std::span<const int> helpers;
+  FieldKinds fields = {};  // that values may have (map_check_btf())
 };
 
 std::span<const MapTypeRow> map_types();

@@ -28,7 +28,7 @@ namespace {
 
 // Those of the types that have elements and nothing of their own.
 constexpr int kElementHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
-                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem};
+                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem, BPF_FUNC_timer_init};
 constexpr int kPerCpuHelpers[] = {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
                                   BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem,
                                   BPF_FUNC_map_lookup_percpu_elem};
@@ -50,16 +50,26 @@ constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
 
+// What values may hold: one element's own, and what a per-CPU value may hold too.
+constexpr FieldKinds kElementFields{
+    FieldKind::kSpinLock,         FieldKind::kTimer,         FieldKind::kWorkQueue, FieldKind::kPointer,
+    FieldKind::kUntrustedPointer, FieldKind::kPerCpuPointer, FieldKind::kListHead,  FieldKind::kTreeRoot,
+    FieldKind::kRefcount};
+constexpr FieldKinds kPerCpuFields{FieldKind::kPointer, FieldKind::kUntrustedPointer,
+                                   FieldKind::kPerCpuPointer, FieldKind::kRefcount};
+
 constexpr auto kTypes = std::to_array<MapTypeRow>({
-    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers},
-    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers},
+    {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers, kElementFields},
+    {BPF_MAP_TYPE_ARRAY, "array", false, ValueKind::kPlain, ArrayMap::create, kElementHelpers,
+     kElementFields},
     {BPF_MAP_TYPE_PROG_ARRAY, "prog_array", false, ValueKind::kProgram, ObjectArray::create,
      kProgramArrayHelpers},
     {BPF_MAP_TYPE_PERF_EVENT_ARRAY, "perf_event_array", false, ValueKind::kPerfEvent, PerfEventArray::create,
      kPerfEventHelpers},
-    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers},
+    {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers,
+     kPerCpuFields},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
-     kPerCpuHelpers},
+     kPerCpuHelpers, kPerCpuFields},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
     {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},

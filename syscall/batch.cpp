@@ -18,7 +18,7 @@ constexpr uint32_t kCountOffset = offsetof(bpf_attr, batch.count);
 // The bytes of the cursor as user space holds it: hash tables count buckets, other maps remember a key
 // (__htab_map_lookup_and_delete_batch, generic_map_lookup_batch).
 size_t cursor_size(const maps::Map& map) {
-  return is_hash(map.spec().type) ? sizeof(uint32_t) : map.spec().key_size;
+  return map.batch_commands().by_bucket ? sizeof(uint32_t) : map.spec().key_size;
 }
 
 // Elements on their way out. Memory is touched only as far as elements are read.
@@ -41,9 +41,13 @@ struct Batch {
 // Whether the kernel writes the cursor back: hash tables unless the one given was past the end already, other
 // maps when they found something.
 bool writes_cursor(const maps::Map& map, const Batch& batch, bool first, long result, uint32_t count) {
-  if (!is_hash(map.spec().type)) return count != 0;
+  if (!map.batch_commands().by_bucket) return count != 0;
   const bool moved = first || std::memcmp(batch.in.get(), batch.out.get(), cursor_size(map)) != 0;
   return result != -ENOENT || count != 0 || moved;
+}
+
+bool refuses_flags(const maps::Map& map, uint64_t flags) {
+  return (flags & ~uint64_t{BPF_F_LOCK}) != 0 || lacks_lock(map, flags);
 }
 
 }  // namespace
@@ -55,11 +59,10 @@ long map_lookup_batch(Call& call) {
   const auto use = MapUse::take(call, attr.batch.map_fd, {.read = true, .write = erases});
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
-  const bool hash = is_hash(map.spec().type);
   const maps::BatchCommands has = map.batch_commands();
   if (!(erases ? has.lookup_and_erase : has.lookup)) return -kNotSupported;
-  if (attr.batch.elem_flags != 0) return -EINVAL;
-  if (hash && attr.batch.flags != 0) return -EINVAL;
+  if (refuses_flags(map, attr.batch.elem_flags)) return -EINVAL;
+  if (has.by_bucket && attr.batch.flags != 0) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;
 
@@ -73,10 +76,10 @@ long map_lookup_batch(Call& call) {
   {
     const maps::EpochDomain::TaskGuard guard(call.machine.epochs());
     result = map.read_batch(first ? nullptr : batch.in.get(), batch.out.get(), batch.keys.get(),
-                            batch.values.get(), count, 0, erases);
+                            batch.values.get(), count, attr.batch.elem_flags, erases);
   }
   // More was asked for than the map has room for: the kernel goes on and finds nothing.
-  if (result == 0 && !hash && count < attr.batch.count) result = -ENOENT;
+  if (result == 0 && !has.by_bucket && count < attr.batch.count) result = -ENOENT;
   if (!call.memory.write(attr.batch.keys, batch.keys.get(), size_t{count} * map.spec().key_size) ||
       !call.memory.write(attr.batch.values, batch.values.get(), count * map.user_value_size()))
     return -EFAULT;
@@ -92,7 +95,7 @@ long map_update_batch(Call& call) {
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
   if (!map.batch_commands().update) return -kNotSupported;
-  if (attr.batch.elem_flags != 0) return -EINVAL;
+  if (refuses_flags(map, attr.batch.elem_flags)) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;
   Buffer key;
@@ -105,7 +108,7 @@ long map_update_batch(Call& call) {
     if (!call.memory.read(key.data(), attr.batch.keys + uint64_t{done} * key.size(), key.size()) ||
         !call.memory.read(value.data(), attr.batch.values + uint64_t{done} * value.size(), value.size()))
       break;
-    result = update_value(call, use->object(), key.data(), value.data(), 0);
+    result = update_value(call, use->object(), key.data(), value.data(), attr.batch.elem_flags);
     if (result != 0) break;
   }
   return call.answer(kCountOffset, done) ? result : -EFAULT;
@@ -117,7 +120,7 @@ long map_delete_batch(Call& call) {
   if (!use) return code_of(use.error());
   maps::Map& map = use->map();
   if (!map.batch_commands().erase) return -kNotSupported;
-  if (attr.batch.elem_flags != 0) return -EINVAL;
+  if (refuses_flags(map, attr.batch.elem_flags)) return -EINVAL;
   if (attr.batch.count == 0) return 0;
   if (!call.answer(kCountOffset, uint32_t{0})) return -EFAULT;
   Buffer key;

@@ -3,6 +3,7 @@
 
 #include "syscall/command.hpp"
 #include "syscall/load_log.hpp"
+#include "syscall/value_fields.hpp"
 
 namespace skep::sys {
 
@@ -18,6 +19,8 @@ long btf_load(Call& call) {
   std::vector<std::byte> raw(attr.btf_size);
   if (!call.memory.read(raw.data(), attr.btf, raw.size())) return -EFAULT;
   auto image = BtfImage::parse(std::move(raw));
+  if (image)
+    if (auto good = check_struct_fields(*image); !good) image = std::unexpected(good.error());
   if (!image) log.add(image.error().message + '\n');
   long result = image ? 0 : code_of(image.error());
   if (const long bad = log.finish(call.memory)) result = bad;

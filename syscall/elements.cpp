@@ -32,9 +32,12 @@ bool Buffer::allocate(size_t size) {
   return outside_ != nullptr;
 }
 
-bool is_hash(uint32_t map_type) {
-  return map_type == BPF_MAP_TYPE_HASH || map_type == BPF_MAP_TYPE_PERCPU_HASH ||
-         map_type == BPF_MAP_TYPE_LRU_HASH || map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+bool lacks_lock(const maps::Map& map, uint64_t flags) {
+  return (flags & BPF_F_LOCK) != 0 && !map.spec().fields.has(maps::FieldKind::kSpinLock);
+}
+
+void forbid_writable_mappings(const maps::Map& map) {
+  if (map.memory_descriptor() >= 0) fcntl(map.memory_descriptor(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
 }
 
 namespace {
@@ -133,9 +136,8 @@ long map_lookup_elem(Call& call) {
   if ((attr.flags & ~uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
   const auto use = MapUse::take(call, attr.map_fd, {.read = true});
   if (!use) return code_of(use.error());
-  // No value has a lock.
-  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
   maps::Map& map = use->map();
+  if (lacks_lock(map, attr.flags)) return -EINVAL;
   Element element;
   if (const long bad = take_key(call, map, element.key)) return bad;
   if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
@@ -151,8 +153,8 @@ long map_update_elem(Call& call) {
   const bpf_attr& attr = call.attr();
   const auto use = MapUse::take(call, attr.map_fd, {.write = true});
   if (!use) return code_of(use.error());
-  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
   maps::Map& map = use->map();
+  if (lacks_lock(map, attr.flags)) return -EINVAL;
   Element element;
   if (const long bad = take_key(call, map, element.key)) return bad;
   if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
@@ -191,8 +193,8 @@ long map_lookup_and_delete_elem(Call& call) {
   if ((attr.flags & ~uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
   const auto use = MapUse::take(call, attr.map_fd, {.read = true, .write = true});
   if (!use) return code_of(use.error());
-  if ((attr.flags & BPF_F_LOCK) != 0) return -EINVAL;
   maps::Map& map = use->map();
+  if (lacks_lock(map, attr.flags)) return -EINVAL;
   Element element;
   if (const long bad = take_key(call, map, element.key)) return bad;
   if (!element.value.allocate(map.user_value_size())) return -ENOMEM;
@@ -208,15 +210,14 @@ long map_freeze(Call& call) {
   if (!found) return code_of(found.error());
   if (found->object->kind != Kind::kMap) return -EINVAL;
   auto& object = static_cast<MapObject&>(*found->object);
+  if (!object.map->spec().fields.empty()) return -kNotSupported;
   if (!found->access.write || object.map->frozen()) return -EPERM;
   std::scoped_lock lock(object.freeze_mutex);
   // Sequentially consistent as the writers' increment, which comes before they ask whether it is frozen.
   if (object.writers.load() != 0 || mapped_writable(*object.map)) return -EBUSY;
   if (object.map->frozen()) return -EBUSY;
   object.map->freeze();
-  // New mappings cannot be written to either; the map's own stays as it is.
-  if (object.map->memory_descriptor() >= 0)
-    fcntl(object.map->memory_descriptor(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+  forbid_writable_mappings(*object.map);
   return 0;
 }
 

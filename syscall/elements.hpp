@@ -56,7 +56,11 @@ class Buffer {
   size_t size_ = 0;
 };
 
-bool is_hash(uint32_t map_type);
+// From now on nobody gets a mapping of the map's memory to write to. Those there are stay, the map's own too.
+void forbid_writable_mappings(const maps::Map& map);
+
+// Whether a flag asks for the lock of values that have none, which is refused.
+bool lacks_lock(const maps::Map& map, uint64_t flags);
 // Writes an element as user space does: into an array of programs goes the program of a descriptor.
 long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags);
 long read_value(Call& call, maps::Map& map, const void* key, void* value, uint64_t flags);

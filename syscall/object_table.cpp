@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -50,6 +51,14 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { closedir(directory); }
 };
 
+// A descriptor with an inode of its own that cannot be mapped: mmap(2) fails with ENODEV.
+int unmappable_descriptor() {
+  std::array<int, 2> ends{-1, -1};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return -1;
+  ::close(ends[1]);
+  return ends[0];
+}
+
 size_t index(Kind kind) { return static_cast<size_t>(kind); }
 
 }  // namespace
@@ -58,6 +67,7 @@ ObjectTable::~ObjectTable() {
   for (const auto& object : all(Kind::kMap)) {
     auto& map = static_cast<MapObject&>(*object);
     clear_programs(map);
+    map.map->set_used_by_user(false);
     // A device's program may name the map that it is in.
     const maps::EpochDomain::TaskGuard guard(machine_.epochs());
     if (map.map->redirects() != nullptr) map.map->clear();
@@ -130,9 +140,14 @@ int ObjectTable::open(const std::shared_ptr<KernelObject>& object, Access access
   }
   if (full) sweep();
 
+  const maps::Map* map =
+      object->kind == Kind::kMap ? static_cast<const MapObject&>(*object).map.get() : nullptr;
   const bool storage = object->storage() >= 0;
-  const int descriptor = storage ? open_storage(object->storage(), access)
-                                 : memfd_create(descriptor_name(object->kind), MFD_CLOEXEC);
+  // Who asked for a map to be mapped tries it, and a memory file would let him.
+  const bool refuses = map != nullptr && !storage && (map->spec().flags & BPF_F_MMAPABLE) != 0;
+  const int descriptor = storage   ? open_storage(object->storage(), access)
+                         : refuses ? unmappable_descriptor()
+                                   : memfd_create(descriptor_name(object->kind), MFD_CLOEXEC);
   if (descriptor < 0) return -errno;
   const auto inode = inode_of(descriptor);
   if (!inode) {
@@ -145,7 +160,7 @@ int ObjectTable::open(const std::shared_ptr<KernelObject>& object, Access access
   Entry& entry = entries_[*inode];
   if (entry.object != object) {
     if (entry.object) --entry.object->user_references_;
-    ++object->user_references_;
+    add_user(*object);
   }
   entry = {object, access, storage};
   return descriptor;
@@ -186,7 +201,7 @@ std::vector<std::shared_ptr<KernelObject>> ObjectTable::all(Kind kind) {
 Result<void> ObjectTable::pin(const std::string& path, const std::shared_ptr<KernelObject>& object) {
   std::scoped_lock lock(mutex_);
   if (!pins_.try_emplace(path, object).second) return fail(EEXIST, fmt::format("{} exists", path));
-  ++object->user_references_;
+  add_user(*object);
   return {};
 }
 
@@ -209,6 +224,12 @@ bool ObjectTable::unpin(const std::string& path) {
   return true;
 }
 
+// One reference of user space more. Called with the lock.
+void ObjectTable::add_user(KernelObject& object) {
+  ++object.user_references_;
+  if (object.kind == Kind::kMap) static_cast<MapObject&>(object).map->set_used_by_user(true);
+}
+
 // One reference of user space less. Called with the lock; finish() goes on without it.
 void ObjectTable::release(std::shared_ptr<KernelObject> object,
                           std::vector<std::shared_ptr<KernelObject>>& released) {
@@ -224,7 +245,9 @@ void ObjectTable::finish(std::vector<std::shared_ptr<KernelObject>>& released) {
       std::shared_lock lock(mutex_);
       unused = object->user_references_ == 0;
     }
-    if (unused) clear_programs(static_cast<MapObject&>(*object));
+    if (!unused) continue;
+    clear_programs(static_cast<MapObject&>(*object));
+    static_cast<MapObject&>(*object).map->set_used_by_user(false);
   }
   released.clear();
   const auto gone = [](const auto& item) { return item.second.expired(); };

@@ -113,6 +113,7 @@ class ObjectTable final : public vm::MachinePart {
   static int open_storage(int storage, Access access);
   std::vector<Inode> open_inodes() const;
   void mark_missing();
+  static void add_user(KernelObject& object);
   void release(std::shared_ptr<KernelObject> object, std::vector<std::shared_ptr<KernelObject>>& released);
   void finish(std::vector<std::shared_ptr<KernelObject>>& released);
   void clear_programs(MapObject& map);

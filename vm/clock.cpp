@@ -27,6 +27,16 @@ uint64_t Clock::boot_ns() {
   return now_.fetch_add(1, std::memory_order_relaxed);
 }
 
+uint64_t Clock::now_ns(int clock) const {
+  return simulated_ ? now_.load(std::memory_order_relaxed) : host_ns(clock);
+}
+
+void Clock::advance_to(uint64_t ns) {
+  uint64_t now = now_.load(std::memory_order_relaxed);
+  while (now < ns && !now_.compare_exchange_weak(now, ns, std::memory_order_relaxed)) {
+  }
+}
+
 uint64_t Clock::jiffies64() { return kInitialJiffies + monotonic_ns() / kNsPerJiffy; }
 
 }  // namespace skep::vm

@@ -1,10 +1,13 @@
 #include "vm/cpu.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "maps/ring_buffer.hpp"
 #include "vm/machine.hpp"
 #include "vm/packet.hpp"
+#include "vm/run.hpp"
 
 namespace skep::vm {
 
@@ -98,6 +101,7 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   if (map != nullptr) {
     const uint32_t refused = write ? BPF_F_RDONLY_PROG : BPF_F_WRONLY_PROG;
     if ((map->spec().flags & refused) != 0) return false;
+    if (!map->spec().fields.empty()) return may_access_value(*map, range, address, size, write, lasting);
     const Region value{range.begin, range.size};
     (write ? run().last_write : run().last_read) = value;
     return within(value);
@@ -135,6 +139,85 @@ void Cpu::drop_records() {
 bool Cpu::is_admitted(uint64_t address) const {
   return std::ranges::any_of(
       admitted_maps_, [&](const maps::Map* map) { return reinterpret_cast<uintptr_t>(map) == address; });
+}
+
+// A value with fields: what lies between them, and pointers as a whole.
+bool Cpu::may_access_value(const maps::Map& map, const maps::MemoryRange& range, uint64_t address,
+                           uint64_t size, bool write, Region* lasting) {
+  const maps::ValueFields& fields = map.spec().fields;
+  const uint64_t offset = address - range.begin;
+  if (const auto gap = fields.gap_around(offset, size, static_cast<uint32_t>(range.size))) {
+    const Region between{range.begin + gap->begin, gap->end - gap->begin};
+    if (!between.contains(address, size)) return false;
+    (write ? run().last_write : run().last_read) = between;
+    if (lasting) *lasting = between;
+    return true;
+  }
+  const auto field = std::ranges::find(fields.all(), offset, &maps::ValueField::offset);
+  if (field == fields.all().end() || size != field->size || !maps::kPointerFields.has(field->kind))
+    return false;
+  return !write || field->kind == maps::FieldKind::kUntrustedPointer;
+}
+
+void Cpu::lock_value(void* word) {
+  const bool checked = mode == Mode::kChecked;
+  if (checked && lock_word_ != nullptr)
+    return raise_lock_fault(call_site->slot, "bpf_spin_lock is called by a program that holds a lock");
+  maps::SpinLock lock(word);
+  for (unsigned n = 1; !lock.try_lock(id_ + 1); ++n) {
+    maps::SpinLock::pause(n);
+    if (checked && !consume_fuel(1, call_site->slot)) return;
+  }
+  lock_word_ = word;
+  lock_slot_ = checked ? call_site->slot : 0;
+  lock_program_ = program;
+}
+
+void Cpu::unlock_value(void* word) {
+  if (mode == Mode::kChecked && lock_word_ != word)
+    return raise_lock_fault(call_site->slot, "bpf_spin_unlock of a lock that the program does not hold");
+  lock_word_ = nullptr;
+  maps::SpinLock(word).unlock();
+}
+
+void Cpu::raise_lock_fault(uint32_t slot, const char* reason) {
+  raise({.kind = FaultKind::kLock,
+         .slot = slot,
+         .program = program,
+         .address = reinterpret_cast<uintptr_t>(lock_word_),
+         .reason = reason});
+}
+
+void Cpu::end_lock() {
+  raise({.kind = FaultKind::kLock,
+         .slot = lock_slot_,
+         .program = lock_program_,
+         .address = reinterpret_cast<uintptr_t>(lock_word_),
+         .reason = "the program ended without giving back the lock it took here"});
+  maps::SpinLock(std::exchange(lock_word_, nullptr)).unlock();
+}
+
+void Cpu::run_callback(const Program& callback_program, const Subprogram& function, const RunOptions& options,
+                       const Arguments& arguments, const Region& granted) {
+  const RunState before = run();
+  class PacketContext* const packet_before = packet_context;
+  prepare_runs(options.engine, options.mode);
+  const auto most = static_cast<int64_t>(std::min<uint64_t>(options.fuel, INT64_MAX));
+  if (options.mode == Mode::kChecked)
+    begin_checked_run(callback_program, most);
+  else
+    begin_run(callback_program, most);
+  expect_whole_stack_written();
+  grants_.push_back(granted);
+  if (machine_.clock().simulated()) machine_.clock().run_started();
+  callback_program.executable(options.engine, options.mode).call(*this, function, arguments);
+  if (holds_lock()) end_lock();
+  grants_.clear();
+  run().engine = before.engine;
+  run().mode = before.mode;
+  run().packet = before.packet;
+  run().context = before.context;
+  packet_context = packet_before;
 }
 
 bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, uint64_t size, bool write,

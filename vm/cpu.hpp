@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +24,7 @@ class RingBufferMap;
 namespace skep::vm {
 
 class Machine;
+struct RunOptions;
 
 // Memory a program may touch. size 0: nothing.
 struct Region {
@@ -89,6 +91,27 @@ class Cpu : public RunState {
   unsigned id() const { return id_; }
   Machine& machine() const { return machine_; }
   Random& random() { return random_; }
+
+  // Runs a function of a program by itself, between two runs: a timer's callback. `granted`: memory it may
+  // touch besides. The CPU is ready for the runs it was made ready for before. A fault is left in fault() and
+  // stopped() until the next run.
+  void run_callback(const Program& program, const Subprogram& function, const RunOptions& options,
+                    const Arguments& arguments, const Region& granted);
+
+  // The lock of a value, for the program that runs (bpf_spin_lock): one at a time. In checked mode what the
+  // verifier refuses is a fault, and waiting costs fuel.
+  void lock_value(void* word);
+  void unlock_value(void* word);
+  bool holds_lock() const { return lock_word_ != nullptr; }
+  // The run goes somewhere where it must not hold a lock.
+  void raise_lock_fault(uint32_t slot, const char* reason);
+  // At the end of a run: gives back what the program has not, which is a fault.
+  void end_lock();
+
+  // When the next timer of this CPU is due on the machine's clock; see Timers.
+  static constexpr uint64_t kNoTimer = UINT64_MAX;
+  std::atomic<uint64_t> next_timer{kNoTimer};
+  bool has_timers() const { return next_timer.load(std::memory_order_relaxed) != kNoTimer; }
 
   // For helpers that call back into the program: `callback` is the pointer the program gave. Returns r0.
   // After each call ask stopped(): true when the callback faulted, and the helper has to return at once.
@@ -178,6 +201,8 @@ class Cpu : public RunState {
     admitted_maps_.clear();
   }
   void zero_stack();
+  bool may_access_value(const maps::Map& map, const maps::MemoryRange& range, uint64_t address, uint64_t size,
+                        bool write, Region* lasting);
 
   Machine& machine_;
   unsigned id_;
@@ -187,6 +212,9 @@ class Cpu : public RunState {
   std::vector<HeldRecord> records_;
   std::vector<uint64_t> helper_dynptrs_;
   std::vector<maps::Map*> admitted_maps_;
+  void* lock_word_ = nullptr;  // of the lock that the running program holds
+  uint32_t lock_slot_ = 0;     // where it took it, in checked mode
+  const Program* lock_program_ = nullptr;
   StackMemory stack_;
   std::unique_ptr<PacketBuffer> packet_buffer_;
   std::unique_ptr<PacketBuffer> forward_buffer_;

@@ -18,6 +18,8 @@ const char* fault_kind_name(FaultKind kind) {
       return "fuel";
     case FaultKind::kCallDepth:
       return "call-depth";
+    case FaultKind::kLock:
+      return "lock";
     case FaultKind::kBadCall:
       return "bad-call";
     case FaultKind::kLeak:
@@ -41,6 +43,8 @@ std::string cause(const Fault& fault) {
       return "out of fuel: the program runs too long or loops forever (see --fuel)";
     case FaultKind::kCallDepth:
       return fmt::format("more than {} nested calls", kMaxFrames);
+    case FaultKind::kLock:
+      return fault.reason;
     case FaultKind::kBadCall:
       return fmt::format("{:#x} is not something that can be called here", fault.address);
     case FaultKind::kLeak:
@@ -57,7 +61,8 @@ std::string describe(const Fault& fault) {
   const SourceLine* line = fault.program ? fault.program->line_at(fault.slot) : nullptr;
   if (line) out += fmt::format(" ({}:{})", line->file, line->line);
   out += ": " + cause(fault);
-  if (fault.helper) out += fmt::format(" (argument of helper bpf_{})", fault.helper);
+  if (fault.helper && fault.kind != FaultKind::kLock)
+    out += fmt::format(" (argument of helper bpf_{})", fault.helper);
   return out;
 }
 

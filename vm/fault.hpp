@@ -13,6 +13,7 @@ enum class FaultKind : uint8_t {
   kMisaligned,  // an atomic operation on an address that is not a multiple of its size
   kFuel,        // the run used up its fuel
   kCallDepth,   // more than kMaxFrames nested calls
+  kLock,        // a lock of a value that is taken or held against the rules
   kBadCall,  // a call by register of no known helper, a callback that is no function, a helper's bad argument
   kLeak,     // the run ended with a ring-buffer record neither submitted nor discarded
 };
@@ -26,6 +27,7 @@ struct Fault {
   uint64_t address = 0;              // of the access; of a bad call the offending value
   uint64_t size = 0;                 // of the access, in bytes
   const char* helper = nullptr;      // the helper whose argument is at fault, or nullptr
+  const char* reason = nullptr;      // of a lock fault
 };
 
 const char* fault_kind_name(FaultKind kind);

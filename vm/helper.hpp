@@ -37,6 +37,9 @@ enum class Argument : uint8_t {
   kRecord,           // a ring buffer's record that the program holds
   kDynptr,           // a dynptr on the stack, or one that a callback was given
   kNewDynptr,        // room for a dynptr on the stack
+  kSpinLock,         // a lock in the value of one of the program's maps
+  kTimer,            // a timer there; the map given after it is that one
+  kPointerField,     // a pointer there that is exchanged
 };
 
 enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull, kRecordOrNull, kDynptrMemoryOrNull };
@@ -58,6 +61,7 @@ struct HelperRow {
   std::array<Argument, 5> arguments{};
   Returns returns = Returns::kInteger;
   bool gpl_only = false;
+  bool under_lock = false;  // says itself what is wrong when a lock is held
   Availability availability = Availability::kAll;
   Special special = Special::kNone;
   Intrinsic intrinsic = Intrinsic::kNone;

@@ -69,6 +69,12 @@ class ArgumentCheck {
         return check_dynptr(value);
       case Argument::kNewDynptr:
         return on_stack(value);
+      case Argument::kSpinLock:
+        return field(value, {maps::FieldKind::kSpinLock});
+      case Argument::kTimer:
+        return field(value, {maps::FieldKind::kTimer});
+      case Argument::kPointerField:
+        return field(value, {maps::FieldKind::kPointer, maps::FieldKind::kPerCpuPointer});
     }
     return false;
   }
@@ -77,8 +83,19 @@ class ArgumentCheck {
 
   bool check_map(uint64_t value) {
     if (!site_.program->is_map(value) && !cpu_.is_admitted(value)) return bad_call(value);
+    if (field_map_ && reinterpret_cast<uintptr_t>(field_map_) != value) return bad_call(value);
     map_ = reinterpret_cast<const maps::Map*>(value);
     return true;
+  }
+
+  // The beginning of a field of one of these kinds.
+  bool field(uint64_t address, maps::FieldKinds kinds) {
+    maps::MemoryRange value;
+    field_map_ = site_.program->map_containing(address, value);
+    const auto is_here = [&](const maps::ValueField& field) {
+      return value.begin + field.offset == address && kinds.has(field.kind);
+    };
+    return (field_map_ && std::ranges::any_of(field_map_->spec().fields.all(), is_here)) || bad_call(address);
   }
 
   bool memory(uint64_t address, uint64_t size, bool write) {
@@ -140,6 +157,7 @@ class ArgumentCheck {
   const HelperRow& helper_;
   const Arguments& arguments_;
   const maps::Map* map_ = nullptr;
+  const maps::Map* field_map_ = nullptr;  // the one with the field given before
 };
 
 // Whether ArgumentCheck may find anything wrong.
@@ -153,6 +171,11 @@ bool has_checked_arguments(const HelperRow& helper) {
 
 uint64_t call_checked(const HelperRow& helper, const Arguments& arguments, Cpu& cpu) {
   const CallSite& site = *cpu.run().call_site;
+  // What the engines may carry out themselves takes no lock and waits for nobody.
+  if (cpu.holds_lock() && !helper.under_lock && helper.intrinsic == Intrinsic::kNone) {
+    cpu.raise_lock_fault(site.slot, "the program calls a helper while it holds a lock");
+    return 0;
+  }
   if (!ArgumentCheck(cpu, site, helper, arguments).run()) return 0;
   return invoke(helper, arguments, cpu);
 }
@@ -206,6 +229,10 @@ bool may_move_packet(const CallSite& site) {
 
 const Program* tail_call_target(Cpu& cpu, const CallSite& site, uint64_t map_address, uint64_t index) {
   if (cpu.run().mode == Mode::kChecked) {
+    if (cpu.holds_lock()) {
+      cpu.raise_lock_fault(site.slot, "the program makes a tail call while it holds a lock");
+      return nullptr;
+    }
     const bool is_map = site.program->is_map(map_address);
     if (!is_map || reinterpret_cast<const maps::Map*>(map_address)->spec().type != BPF_MAP_TYPE_PROG_ARRAY) {
       cpu.raise({.kind = FaultKind::kBadCall,

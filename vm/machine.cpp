@@ -9,6 +9,7 @@
 #include <random>
 
 #include "vm/packet.hpp"
+#include "vm/timers.hpp"
 
 namespace skep::vm {
 namespace {
@@ -41,6 +42,7 @@ Machine::Machine(const MachineOptions& options, std::span<const HelperRow> helpe
   cpus_.reserve(options.cpus);
   for (unsigned id = 0; id < options.cpus; ++id)
     cpus_.push_back(std::make_unique<Cpu>(*this, id, options.guard_pages));
+  timers_ = std::make_unique<Timers>(*this);
 }
 
 Machine::~Machine() = default;
@@ -60,13 +62,23 @@ uint64_t Machine::next_random() {
 }
 
 maps::MapEnvironment Machine::map_environment() {
-  return {cpus(), &epochs_, static_cast<uint32_t>(next_random()), &devices_};
+  return {.cpus = cpus(),
+          .epochs = &epochs_,
+          .hash_seed = static_cast<uint32_t>(next_random()),
+          .devices = &devices_,
+          .timers = timers_.get()};
 }
 
 void Machine::trace(unsigned cpu, std::string_view line) {
   std::scoped_lock lock(trace_mutex_);
   if (trace_sink_) trace_sink_(cpu, line);
 }
+
+void Machine::report_timer_fault(unsigned cpu, const Fault& fault) {
+  if (timer_fault_sink_) timer_fault_sink_(cpu, fault);
+}
+
+void Machine::set_timer_fault_sink(FaultSink sink) { timer_fault_sink_ = std::move(sink); }
 
 void Machine::set_trace_sink(TraceSink sink) {
   std::scoped_lock lock(trace_mutex_);

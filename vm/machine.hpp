@@ -44,6 +44,11 @@ struct Task {
 // Where trace_printk's lines go. Called with the machine's trace lock held.
 using TraceSink = std::function<void(unsigned cpu, std::string_view line)>;
 
+// Told of the faults of timers' callbacks, by the thread that drives the CPU.
+using FaultSink = std::function<void(unsigned cpu, const Fault& fault)>;
+
+class Timers;
+
 // What other rooms keep with a machine, such as the descriptor table of bpf(2).
 class MachinePart {
  public:
@@ -79,6 +84,10 @@ class Machine {
   void trace(unsigned cpu, std::string_view line);
   void set_trace_sink(TraceSink sink);
 
+  Timers& timers() { return *timers_; }
+  void report_timer_fault(unsigned cpu, const Fault& fault);
+  void set_timer_fault_sink(FaultSink sink);  // not while programs run
+
   // The part of that type, made on first use.
   template <class Part>
   Part& part() {
@@ -102,7 +111,9 @@ class Machine {
   Random random_;
   std::mutex trace_mutex_;
   TraceSink trace_sink_;
+  FaultSink timer_fault_sink_;
   std::vector<std::unique_ptr<Cpu>> cpus_;
+  std::unique_ptr<Timers> timers_;
   std::mutex part_mutex_;
   std::unique_ptr<MachinePart> part_;  // last: maps and programs go before what they stand on
 };

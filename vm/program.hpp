@@ -52,7 +52,7 @@ static_assert(std::is_standard_layout_v<TailTarget>);
 
 // A program admitted for execution: immutable, shareable between threads. Its engines' code is made on first
 // use.
-class Program final : public maps::Object {
+class Program final : public maps::Object, public std::enable_shared_from_this<Program> {
  public:
   // Fails as lower() does.
   static Result<std::shared_ptr<Program>> create(ProgramSpec spec, const ProgramEnvironment& environment,

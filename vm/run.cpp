@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "vm/timers.hpp"
+
 namespace skep::vm {
 
 RunOptions default_run_options(const Machine& machine) {
@@ -22,6 +24,8 @@ Runner::Runner(Cpu& cpu, const Program& program, const RunOptions& options)
   if (options.mode == Mode::kVerified && !clock_) quick_entry_ = entry_;
   cpu.prepare_runs(options.engine, options.mode);
 }
+
+void Runner::run_timers() { cpu_.machine().timers().run_due(cpu_); }
 
 RunResult Runner::run(PacketContext& packet) {
   begin();

@@ -38,7 +38,7 @@ class Runner {
 
   // r1 points at the memory itself and r2 is its length; empty memory: r1 = 0, r2 = 0. Raw programs only.
   RunResult run(std::span<std::byte> memory) {
-    if (!quick_entry_ || !guard_.is_current()) [[unlikely]]
+    if (!quick_entry_ || !guard_.is_current() || cpu_.has_timers()) [[unlikely]]
       return run_slowly(memory);
     cpu_.begin_run(program_, fuel_);
     return ended(quick_entry_(set_memory(memory), memory.size(), cpu_));
@@ -56,6 +56,8 @@ class Runner {
  private:
   void begin() {
     guard_.renew();
+    if (cpu_.has_timers()) [[unlikely]]
+      run_timers();
     if (cpu_.mode == Mode::kChecked)
       cpu_.begin_checked_run(program_, fuel_);
     else
@@ -76,8 +78,11 @@ class Runner {
   RunResult ended(uint64_t r0) {
     if (cpu_.holds_records()) [[unlikely]]
       cpu_.drop_records();
+    if (cpu_.holds_lock()) [[unlikely]]
+      cpu_.end_lock();
     return {r0, cpu_.stopped()};
   }
+  void run_timers();
   uint64_t call_slowly(uint64_t r1, uint64_t r2);
 
   Cpu& cpu_;

@@ -92,7 +92,7 @@ struct MachineOptions {
 
 // Why a run ended early.
 struct Fault {
-  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call", "leak"
+  std::string kind;     // "memory", "misaligned", "fuel", "call-depth", "bad-call", "leak", "lock"
   std::string program;  // the program it happened in; a tail call changes it
   uint32_t pc = 0;      // the instruction, counted in 8-byte slots as the kernel counts
   std::string file;     // its source line where the object has line information, else empty and 0
@@ -424,8 +424,16 @@ class Machine {
   // ENODEV.
   Result<void> set_device_up(uint32_t ifindex, bool up) const;
 
-  // Moves a seeded machine's clock on.
-  void advance_clock(uint64_t nanoseconds);
+  // Moves a seeded machine's clock on and fires the timers (bpf_timer) that become due meanwhile, in order of
+  // their expiry, each at its time and on the CPU that started it. Without a seed, where the clock is the
+  // host's: fires what is due now. Returns how many fired. What is not fired here fires before the next run
+  // on its CPU, once it is due; so do the timers of a CPU that a Runner holds. Waits for runs that are going
+  // on; not to be called from within one (a helper, a sink).
+  size_t advance_clock(uint64_t nanoseconds);
+
+  // Told of each timer's callback that ends with a fault, by the thread in whose run or advance_clock() it
+  // fired. Not to be set while programs run.
+  void set_timer_fault_sink(std::function<void(unsigned cpu, const Fault& fault)> sink);
 
   // bpf(2) on this machine: the kernel's commands; a negative error number where the kernel sets errno.
   long bpf(int command, union bpf_attr* attributes, unsigned size) const;

@@ -139,7 +139,8 @@ class Preparation {
               .site = &site,
               .entries = spec.max_entries,
               .key_size = spec.key_size,
-              .value_size = spec.value_size,
+              // Of a value with fields only a part may be touched.
+              .value_size = spec.fields.empty() ? spec.value_size : 0,
               .writable = spec.program_may_write()};
     step.imm = reinterpret_cast<uintptr_t>(&lookup);
     step.helper = helper_entry(site, mode_);

@@ -14,7 +14,12 @@ namespace {
 class CallFinder {
  public:
   CallFinder(Code& code, const Lowered& lowered)
-      : code_(code), lowered_(lowered), targets_(jump_targets(code)) {}
+      : code_(code),
+        lowered_(lowered),
+        targets_(jump_targets(code)),
+        has_locks_(std::ranges::any_of(lowered.maps, [](const auto& map) {
+          return map->spec().fields.has(maps::FieldKind::kSpinLock);
+        })) {}
 
   void run() {
     for (uint32_t n = 0; n < code_.instructions.size(); ++n) {
@@ -49,7 +54,9 @@ class CallFinder {
   std::optional<KnownCall> of(const HelperRow& helper) const {
     if (helper.special == Special::kTailCall) {
       maps::Map* map = map_in(2);
-      if (!map || map->spec().type != BPF_MAP_TYPE_PROG_ARRAY || !map->object_slots()) return std::nullopt;
+      // Whether a lock is held is asked on the ordinary way.
+      if (has_locks_ || !map || map->spec().type != BPF_MAP_TYPE_PROG_ARRAY || !map->object_slots())
+        return std::nullopt;
       const auto& index = constants_[3];
       return KnownCall{.map = map,
                        .index = index ? std::optional(static_cast<uint32_t>(*index)) : std::nullopt};
@@ -86,6 +93,7 @@ class CallFinder {
   Code& code_;
   const Lowered& lowered_;
   std::vector<uint8_t> targets_;
+  bool has_locks_;  // the program may take some
   std::array<std::optional<uint64_t>, kOperandRegisters> constants_{};
 };
 
