@@ -5,16 +5,15 @@
 namespace skep::test {
 namespace {
 
-class CpuMapContract : public RedirectMapContract {};
-SKEP_CONTRACT(CpuMapContract);
-
 constexpr uint32_t kType = BPF_MAP_TYPE_CPUMAP;
 
+class CpuMapContract : public RedirectMapContract {
+ protected:
+  CpuMapContract() : RedirectMapContract(kType) {}
+};
+SKEP_CONTRACT(CpuMapContract);
+
 TEST_P(CpuMapContract, Attributes) {
-  const auto create = [&](uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
-    const Fd map(create_map(kType, key, value, entries, flags));
-    return map.get() < 0 ? map.get() : 0;
-  };
   EXPECT_EQ(create(4, 4, 1), 0);
   EXPECT_EQ(create(4, 8, 1), 0);
   EXPECT_EQ(create(4, 8, 64), 0) << "more than there are CPUs";

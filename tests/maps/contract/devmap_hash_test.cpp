@@ -6,16 +6,15 @@
 namespace skep::test {
 namespace {
 
-class DevMapHashContract : public RedirectMapContract {};
-SKEP_CONTRACT(DevMapHashContract);
-
 constexpr uint32_t kType = BPF_MAP_TYPE_DEVMAP_HASH;
 
+class DevMapHashContract : public RedirectMapContract {
+ protected:
+  DevMapHashContract() : RedirectMapContract(kType) {}
+};
+SKEP_CONTRACT(DevMapHashContract);
+
 TEST_P(DevMapHashContract, Attributes) {
-  const auto create = [&](uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
-    const Fd map(create_map(kType, key, value, entries, flags));
-    return map.get() < 0 ? map.get() : 0;
-  };
   // value_size: 4 or 8
   EXPECT_EQ(create(4, 4, 1), 0);
   EXPECT_EQ(create(4, 8, 1), 0);

@@ -5,16 +5,15 @@
 namespace skep::test {
 namespace {
 
-class DevMapContract : public RedirectMapContract {};
-SKEP_CONTRACT(DevMapContract);
-
 constexpr uint32_t kType = BPF_MAP_TYPE_DEVMAP;
 
+class DevMapContract : public RedirectMapContract {
+ protected:
+  DevMapContract() : RedirectMapContract(kType) {}
+};
+SKEP_CONTRACT(DevMapContract);
+
 TEST_P(DevMapContract, Attributes) {
-  const auto create = [&](uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
-    const Fd map(create_map(kType, key, value, entries, flags));
-    return map.get() < 0 ? map.get() : 0;
-  };
   EXPECT_EQ(create(4, 4, 1), 0);
   EXPECT_EQ(create(4, 8, 1), 0);
   EXPECT_EQ(create(4, 8, 0), -EINVAL);

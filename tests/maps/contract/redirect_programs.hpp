@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "tests/syscall/bpf_fixture.hpp"
 
 namespace skep::test {
@@ -11,6 +13,14 @@ inline constexpr uint32_t kNoDevice = 0x7ffffff0;
 // What the tests of bpf_redirect_map's maps have in common.
 class RedirectMapContract : public Contract {
  protected:
+  explicit RedirectMapContract(uint32_t type) : type_(type) {}
+
+  // What the creation of a map of the type says: 0 or a negative error number.
+  long create(uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
+    const Fd map(create_map(type_, key, value, entries, flags));
+    return std::min(map.get(), 0);
+  }
+
   // An XDP program that returns XDP_PASS.
   long load_xdp(uint32_t attach_type, uint32_t flags = 0) {
     const auto code = return_value(XDP_PASS);
@@ -79,6 +89,9 @@ class RedirectMapContract : public Contract {
     attributes.value = pointer(value);
     return call(BPF_MAP_LOOKUP_AND_DELETE_ELEM, attributes);
   }
+
+ private:
+  uint32_t type_;
 };
 
 }  // namespace skep::test
