@@ -162,7 +162,9 @@ std::vector<const RedirectTarget*> TargetTable::all() const {
 void TargetTable::clear() {
   touched_.drain([this](uint64_t bucket) {
     for (const Chain* at = chain(bucket); at != nullptr && at->count != 0; at = chain(bucket))
-      if (erase(at->entries[0]->key) == -ENOMEM) return;
+      if (erase(at->entries[0]->key) == -ENOMEM) break;
+    // A chain is left, be it an empty one, which the destructor has to find.
+    touched_.mark(bucket);
   });
 }
 
