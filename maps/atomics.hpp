@@ -1,7 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <thread>
 
 namespace skep::maps {
 
@@ -11,6 +13,18 @@ namespace skep::maps {
 struct HostAtomics {
   template <class T>
   using Atomic = std::atomic<T>;
+
+  // Between two looks at what another thread is to change; `turn` counts them. A thread that others have
+  // taken the processor from needs a while to get it back.
+  static void let_others_run(unsigned turn) {
+    if (turn < kYields)
+      std::this_thread::yield();
+    else
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  static constexpr unsigned kYields = 32;
+  // How often to look before giving up: a tenth of a second.
+  static constexpr unsigned kPatience = kYields + 500;
 };
 
 // What threads write often and apart from each other begins on a line of its own.

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <thread>
 
 #include "maps/atomics.hpp"
 
@@ -20,8 +19,8 @@ namespace skep::maps {
 //  - take() fails only if there was a moment during it at which no place was free, and no operation was under
 //    way then that has given one back since or may do so yet. An insertion that loses to another of the same
 //    key gives its place back, so who finds no place lets operations under way (Use) end first. It waits for
-//    a number of turns and not for ever: a thread that is stopped inside keeps at most one place from the
-//    others, and stops nobody.
+//    a number of turns, a tenth of a second at the most, and not for ever: a thread that is stopped inside
+//    keeps at most one place from the others, and stops nobody.
 //  - take() and give() are lock-free: an attempt fails only because another thread took or gave a place.
 template <class Atomics>
 class Places {
@@ -95,7 +94,7 @@ class Places {
   static constexpr uint64_t kGiven = (uint64_t{1} << 32) + 1;
   static constexpr uint32_t kHoard = 256;
 
-  // How often one who finds no place lets others run.
+  // How often one who finds a place given since looks again.
   static constexpr unsigned kPatience = 32;
 
   struct alignas(kCacheLine) Count {
@@ -186,7 +185,7 @@ bool Places<Atomics>::take_anywhere(uint64_t& given_in_all) {
 template <class Atomics>
 void Places<Atomics>::let_others_end(unsigned cpu) const {
   const auto wait_while = [](const auto& under_way) {
-    for (unsigned turn = 0; turn < kPatience && under_way(); ++turn) std::this_thread::yield();
+    for (unsigned turn = 0; turn < Atomics::kPatience && under_way(); ++turn) Atomics::let_others_run(turn);
   };
   for (uint32_t other = 0; other < cpus_; ++other) {
     const auto& operations = counts_[other].operations;

@@ -62,6 +62,10 @@ class Fibers {
 
 // For the templates of maps/: a step before every operation.
 struct SteppedAtomics {
+  // Each look is a step.
+  static void let_others_run(unsigned /*turn*/) {}
+  static constexpr unsigned kPatience = 32;
+
   template <class T>
   class Atomic {
    public:
