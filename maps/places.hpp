@@ -193,8 +193,7 @@ void Places<Atomics>::let_others_end(unsigned cpu) const {
     if (other == cpu || seen % 2 == 0) continue;
     wait_while([&] { return operations.load(std::memory_order_acquire) == seen; });
   }
-  const uint32_t own = cpu == kShared ? 1 : 0;
-  wait_while([&] { return tasks_under_way_.load(std::memory_order_acquire) > own; });
+  wait_while([&] { return tasks_under_way_.load(std::memory_order_acquire) != 0; });
 }
 
 // Those under way when no place was free have ended then: they hold their places for good, or have given them
@@ -204,7 +203,10 @@ bool Places<Atomics>::take_patiently(unsigned cpu) {
   uint64_t given = 0;
   if (take_anywhere(given)) return true;
   for (unsigned turn = 0; turn < kPatience; ++turn) {
+    // Others need not wait for us: we have no place to give back.
+    end(cpu);
     let_others_end(cpu);
+    begin(cpu);
     uint64_t given_since = 0;
     if (take_anywhere(given_since)) return true;
     if (given == given_since) return false;
