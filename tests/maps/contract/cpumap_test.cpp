@@ -110,15 +110,7 @@ TEST_P(CpuMapContract, EntryProgramsAreNotTestRun) {
   EXPECT_EQ(returned(Fd(load_xdp(BPF_XDP_CPUMAP))), -EINVAL);
 }
 
-TEST_P(CpuMapContract, CommandsItLacks) {
-  const Fd map(create_map(kType, 4, 4, 4));
-  const uint32_t key = 0;
-  uint32_t value = 0;
-  EXPECT_EQ(lookup_and_delete(map, &key, &value), -kNotSupported);
-  for (const int command :
-       {BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_BATCH, BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH})
-    EXPECT_EQ(batch(map, command), -kNotSupported) << command;
-}
+TEST_P(CpuMapContract, CommandsItLacks) { expect_single_commands_only(); }
 
 TEST_P(CpuMapContract, RedirectsOrFallsBack) {
   const Fd map(create_map(kType, 4, 4, 4));

@@ -89,6 +89,16 @@ class RedirectMapContract : public Contract {
     attributes.value = pointer(value);
     return call(BPF_MAP_LOOKUP_AND_DELETE_ELEM, attributes);
   }
+  // None of these maps has a command that takes an element out, or one on several.
+  void expect_single_commands_only() {
+    const Fd map(create_map(type_, 4, 4, 4));
+    const uint32_t key = 0;
+    uint32_t value = 0;
+    EXPECT_EQ(lookup_and_delete(map, &key, &value), -kNotSupported);
+    for (const int command :
+         {BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_BATCH, BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH})
+      EXPECT_EQ(batch(map, command), -kNotSupported) << command;
+  }
 
  private:
   uint32_t type_;
