@@ -154,7 +154,7 @@ class BasicLru {
   bool steal(unsigned cpu, Cache& cache, const Gone& gone);
   template <class Gone>
   bool steal_pending(Local& from, Cache& cache, const Gone& gone);
-  bool take_anywhere();
+  unsigned take_anywhere(unsigned cpu);
   template <class Gone>
   unsigned evict_any(Cache& cache, const Gone& gone);
   void give_place(unsigned home) { give_to(local(home).free, 1); }

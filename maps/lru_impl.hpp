@@ -132,7 +132,8 @@ template <class Gone>
 unsigned BasicLru<Atomics>::take_place(unsigned cpu, Cache& cache, const Gone& gone) {
   mark_used(cpu);
   if (list_per_cpu_ ? take_of_cpu(cpu, cache, gone) : take_common(cpu, cache, gone)) return cpu;
-  return evict_any(cache, gone);
+  const unsigned home = take_anywhere(cpu);
+  return home != kNoPlace ? home : evict_any(cache, gone);
 }
 
 template <class Atomics>
@@ -151,7 +152,7 @@ bool BasicLru<Atomics>::take_common(unsigned cpu, Cache& cache, const Gone& gone
     mine.lock.give();
     if (taken) return true;
   }
-  return steal(cpu, cache, gone) || take_anywhere();
+  return steal(cpu, cache, gone);
 }
 
 template <class Atomics>
@@ -256,15 +257,17 @@ bool BasicLru<Atomics>::steal_pending(Local& theirs, Cache& cache, const Gone& g
   return true;
 }
 
-// Places that are free in some count; no locks.
+// Places that are free in some count; no locks. The CPU whose place it is from now on.
 template <class Atomics>
-bool BasicLru<Atomics>::take_anywhere() {
-  if (take_from(free_)) return true;
-  const uint32_t used = used_.load(std::memory_order_relaxed);
-  for (unsigned cpu = 0; cpu < used; ++cpu) {
-    if (take_from(local(cpu).returned) || take_from(local(cpu).free)) return true;
+unsigned BasicLru<Atomics>::take_anywhere(unsigned cpu) {
+  if (take_from(free_)) return cpu;
+  for (unsigned other = 0; other < cpus_; ++other) {
+    if (take_from(local(other).returned)) return cpu;
+    if (!take_from(local(other).free)) continue;
+    mark_used(other);
+    return list_per_cpu_ ? other : cpu;
   }
-  return false;
+  return kNoPlace;
 }
 
 // The last of a bucket, one bucket after the other; no locks. The CPU whose place it was.
@@ -458,6 +461,7 @@ void BasicLru<Atomics>::let_go(Element* element, unsigned cpu, Cache& cache) {
     return;
   }
   Local& mine = local(cpu);
+  mark_used(cpu);
   if (!is_shared(element)) {
     // Pending; whoever looks through those will find it.
     give_to(home.free, 1);
