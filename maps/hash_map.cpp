@@ -23,7 +23,22 @@ constexpr uint32_t kMaxBuckets = UINT32_MAX / 16;
 
 uint64_t buckets_for(const MapSpec& spec) { return std::bit_ceil(uint64_t{spec.max_entries}); }
 
-Result<void> check_attributes(const MapSpec& spec, bool per_cpu) {
+// Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a full
+// map can be updated on all of them. Memory is committed when an element is first used. A map without
+// pre-allocation has no claim to it, and is made without; but while the addresses are few it takes them too,
+// since elements in one chunk are found fastest.
+uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment,
+                           const ElementPool::Layout& layout) {
+  constexpr uint64_t kFewAddresses = uint64_t{1} << 30;
+  const uint64_t elements = uint64_t{spec.max_entries} + environment.cpus;
+  if ((spec.flags & BPF_F_NO_PREALLOC) == 0) return elements;
+  const uint64_t bytes = layout.key_size + round_up_8(layout.value_size) * std::max(layout.cpu_values, 1U);
+  return bytes * elements <= kFewAddresses ? elements : 0;
+}
+
+}  // namespace
+
+Result<void> HashMapBase::check_attributes(const MapSpec& spec, bool per_cpu) {
   constexpr uint32_t kKnown = BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | kAccessFlags;
   if ((spec.flags & ~kKnown) != 0) {
     return fail(EINVAL, fmt::format("map_flags has unknown bits {:#x}", spec.flags & ~kKnown));
@@ -43,57 +58,19 @@ Result<void> check_attributes(const MapSpec& spec, bool per_cpu) {
   return {};
 }
 
-// Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a full
-// map can be updated on all of them. Memory is committed when an element is first used. A map without
-// pre-allocation has no claim to it, and is made without; but while the addresses are few it takes them too,
-// since elements in one chunk are found fastest.
-uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values) {
-  constexpr uint64_t kFewAddresses = uint64_t{1} << 30;
-  const uint64_t elements = uint64_t{spec.max_entries} + environment.cpus;
-  if ((spec.flags & BPF_F_NO_PREALLOC) == 0) return elements;
-  const uint64_t bytes = spec.key_size + round_up_8(spec.value_size) * std::max(cpu_values, 1U);
-  return bytes * elements <= kFewAddresses ? elements : 0;
-}
-
-}  // namespace
-
-// What the maps' lookup() does, made for a map type and a key size.
-template <class Type>
-template <uint32_t kKeySize>
-void* SizedLookup<Type>::find(Map& map, const void* key, unsigned cpu) noexcept {
-  auto& self = static_cast<Type&>(map);
-  Element* element = self.table().template find_sized<kKeySize>(key);
-  return element == nullptr ? nullptr : self.Type::program_value(element, cpu);
-}
-
-template <class Type>
-Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
-  switch (key_size) {
-    case 4:
-      return find<4>;
-    case 8:
-      return find<8>;
-    case 16:
-      return find<16>;
-    default:
-      return [](Map& map, const void* key, unsigned cpu) noexcept {
-        return static_cast<Type&>(map).Type::lookup(key, cpu);
-      };
-  }
-}
-
-HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
+HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment,
+                         const ElementPool::Layout& layout, bool releases)
     : Map(spec, environment),
       has_fields_(!spec.fields.empty()),
-      pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values},
-            reserved_elements(spec, environment, cpu_values)),
+      releases_(releases),
+      pool_(environment.epochs->clock(), layout, reserved_elements(spec, environment, layout)),
       table_(pool_, environment.cpus, spec.key_size, spec.max_entries, buckets_for(spec),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 
 // Deletes the key; the element is still ours to read while we are inside the guard.
 Element* HashMapBase::take(const void* key, ElementPool::Cache& cache) {
   Element* element = table_.take(key, cache);
-  if (has_fields_ && element != nullptr) release(element);
+  if (releases_ && element != nullptr) release(element);
   return element;
 }
 
@@ -230,7 +207,7 @@ Result<std::shared_ptr<Map>> HashMap::create(const MapSpec& spec, const MapEnvir
 }
 
 HashMap::HashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : HashMapBase(spec, environment, 0) {}
+    : HashMapBase(spec, environment, {spec.key_size, spec.value_size, 0}, !spec.fields.empty()) {}
 
 void* HashMap::lookup(const void* key, unsigned /*cpu*/) {
   Element* element = table().find(key);
@@ -308,7 +285,8 @@ Result<std::shared_ptr<Map>> PerCpuHashMap::create(const MapSpec& spec, const Ma
 }
 
 PerCpuHashMap::PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : HashMapBase(spec, environment, environment.cpus) {}
+    : HashMapBase(spec, environment, {spec.key_size, spec.value_size, environment.cpus},
+                  !spec.fields.empty()) {}
 
 void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
   const Element* element = table().find(key);

@@ -8,15 +8,33 @@
 
 namespace skep::maps {
 
-// The functions that lookup_function() gives out, one template for all types and key sizes.
+// The functions that lookup_function() gives out: they do what the maps' lookup() does, made for a map type
+// and a key size.
 template <class Type>
 class SizedLookup {
  public:
-  static Map::LookupFunction function_for(uint32_t key_size);
+  static Map::LookupFunction function_for(uint32_t key_size) {
+    switch (key_size) {
+      case 4:
+        return find<4>;
+      case 8:
+        return find<8>;
+      case 16:
+        return find<16>;
+      default:
+        return [](Map& map, const void* key, unsigned cpu) noexcept {
+          return static_cast<Type&>(map).Type::lookup(key, cpu);
+        };
+    }
+  }
 
  private:
   template <uint32_t kKeySize>
-  static void* find(Map& map, const void* key, unsigned cpu) noexcept;
+  static void* find(Map& map, const void* key, unsigned cpu) noexcept {
+    auto& self = static_cast<Type&>(map);
+    Element* element = self.table().template find_sized<kKeySize>(key);
+    return element == nullptr ? nullptr : self.Type::program_value(element, cpu);
+  }
 };
 
 // What the hash types share. Semantics: kernel/bpf/hashtab.c.
@@ -42,7 +60,11 @@ class HashMapBase : public Map {
   uint32_t size() const { return table_.size(); }
 
  protected:
-  HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values);
+  // htab_map_alloc_check
+  static Result<void> check_attributes(const MapSpec& spec, bool per_cpu);
+  // `layout`: of the elements. `releases`: whether release() has anything to do.
+  HashMapBase(const MapSpec& spec, const MapEnvironment& environment, const ElementPool::Layout& layout,
+              bool releases);
 
   bool has_memory() const { return pool_.reserved() && table_.valid(); }
   HashTable& table() { return table_; }
@@ -53,7 +75,7 @@ class HashMapBase : public Map {
   virtual void* program_value(Element* element, unsigned cpu) const = 0;
   // Copies a value as user space sees it.
   virtual void copy_out(Element* element, void* value, uint64_t flags) const = 0;
-  // Lets go of what the fields of an element stand for that has gone.
+  // Lets go of what an element stands for that has gone: the fields of its value, or an object.
   virtual void release(Element* element) const = 0;
 
   bool has_fields() const { return has_fields_; }
@@ -66,6 +88,7 @@ class HashMapBase : public Map {
   Element* take(const void* key, ElementPool::Cache& cache);
 
   bool has_fields_;
+  bool releases_;
   ElementPool pool_;
   HashTable table_;
 };

@@ -110,8 +110,13 @@ class BasicHashTable {
   Element* take(const void* key, Cache& cache);
 
   // Empties the table. Nobody else may be using it, and nothing that was found in it may be used any more.
-  // Costs by what was put in since the last time, not by max_entries.
-  void clear();
+  // Costs by what was put in since the last time, not by max_entries. Calls visit(element) for every element
+  // that was ever in use since then, in the table or not.
+  template <class Visit>
+  void clear(const Visit& visit);
+  void clear() {
+    clear([](const Element*) {});
+  }
 
  private:
   static constexpr uintptr_t kDeleted = 1;
