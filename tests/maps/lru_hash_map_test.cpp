@@ -274,6 +274,41 @@ TEST_P(LruHashTest, KeysAndValuesOfAnySize) {
   }
 }
 
+// Counts what is let go of.
+class Timers final : public TimerKeeper {
+ public:
+  void release(std::byte* /*timer*/) override { ++released; }
+  void release_all(const Map& /*map*/) override { ++emptied; }
+  void forget(const Map& /*map*/) override {}
+  int released = 0;
+  int emptied = 0;
+};
+
+TEST_P(LruHashTest, FieldsGoWithTheirElement) {
+  Timers timers;
+  MapEnvironment environment = environment_;
+  environment.timers = &timers;
+  MapSpec spec = make_spec(BPF_MAP_TYPE_LRU_HASH, 4, 24, list_per_cpu() ? 2 * kCpus : 2, GetParam());
+  const ValueField fields[] = {{FieldKind::kTimer, 0, 16}};
+  spec.fields = ValueFields(fields);
+  const auto map = *create_map(spec, environment);
+  const uint64_t value[3] = {1, 2, 3};
+  for (uint32_t key = 1; key <= 3; ++key) {
+    ASSERT_EQ(map->update(&key, value, BPF_ANY, 0), 0);
+    const auto* found = static_cast<const uint64_t*>(map->lookup(&key, 0));
+    EXPECT_EQ(found[0], 0U) << "the timer's field is the runtime's";
+    EXPECT_EQ(found[2], 3U);
+  }
+  // Each that is made anew is let go of once, as somebody may have used its memory after it went.
+  const int gone = 3 - static_cast<int>(keys(*map).size());
+  EXPECT_EQ(timers.released, 3 + gone);
+  const uint32_t key = 3;
+  EXPECT_EQ(map->erase_on(&key, 0), 0);
+  EXPECT_EQ(timers.released, 4 + gone);
+  EXPECT_EQ(map->clear(), 0);
+  EXPECT_EQ(timers.emptied, 1);
+}
+
 // Half of what is inserted is deleted again, so that lists become full of gaps and elements that are gone.
 TEST_P(LruHashTest, AModelAgrees) {
   const auto map = create_lru(200);
