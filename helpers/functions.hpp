@@ -36,6 +36,10 @@ SKEP_HELPER(user_ringbuf_drain);
 // perf_event.cpp
 SKEP_HELPER(perf_event_output);
 
+// stack_trace.cpp
+SKEP_HELPER(get_stackid);
+SKEP_HELPER(get_stack);
+
 // dynptr.cpp
 SKEP_HELPER(dynptr_from_mem);
 SKEP_HELPER(dynptr_read);

@@ -21,6 +21,7 @@ class EpochDomain;
 class PerfEventArray;
 class RedirectMap;
 class RingBufferMap;
+class StackTraceMap;
 class UserRingBufferMap;
 
 struct InnerTemplate;
@@ -205,6 +206,8 @@ class Map {
   virtual RingBufferMap* ring_buffer() { return nullptr; }
   virtual UserRingBufferMap* user_ring_buffer() { return nullptr; }
   virtual PerfEventArray* perf_events() { return nullptr; }
+  // What keeps the call chains of bpf_get_stackid; nullptr: the map is none.
+  virtual StackTraceMap* stack_traces() { return nullptr; }
   // What stands in for the map's descriptor where user space waits for it; nullptr: there is nothing to wait
   // for.
   virtual Doorbell* doorbell() { return nullptr; }

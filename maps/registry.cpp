@@ -20,6 +20,7 @@
 #include "maps/queue_map.hpp"
 #include "maps/ring_buffer.hpp"
 #include "maps/stack_map.hpp"
+#include "maps/stack_trace_map.hpp"
 #include "maps/user_ring_buffer.hpp"
 #include "maps/xsk_map.hpp"
 
@@ -49,6 +50,8 @@ constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserv
                                 BPF_FUNC_ringbuf_reserve_dynptr};
 constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
+constexpr int kStackTraceHelpers[] = {BPF_FUNC_get_stackid};
+
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
 
 // What values may hold: one element's own, and what a per-CPU value may hold too.
@@ -71,6 +74,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
      kPerCpuFields},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
      kPerCpuHelpers, kPerCpuFields},
+    {BPF_MAP_TYPE_STACK_TRACE, "stack_trace", false, ValueKind::kPlain, StackTraceMap::create,
+     kStackTraceHelpers},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_HASH_OF_MAPS, "hash_of_maps", false, ValueKind::kMap, HashOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},

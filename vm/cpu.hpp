@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -67,6 +68,9 @@ struct RunState {
   Mode mode = Mode::kChecked;
   // Bytes from stack_begin on that runs may have written since they were zeroed last.
   uint64_t stack_written = 0;
+  // Where each function on the stack called the next (place_of()), by the number of its frame; of programs
+  // that note_calls().
+  std::array<uint64_t, kMaxFrames + 1> calls{};
 };
 
 // A simulated CPU: what a program run needs that is private to the CPU. One thread drives it at a time, as if
@@ -112,6 +116,16 @@ class Cpu : public RunState {
   static constexpr uint64_t kNoTimer = UINT64_MAX;
   std::atomic<uint64_t> next_timer{kNoTimer};
   bool has_timers() const { return next_timer.load(std::memory_order_relaxed) != kNoTimer; }
+
+  // An instruction as call chains have it: the program's id and the instruction's number.
+  static uint64_t place_of(const Program& program, uint32_t slot);
+  // The function whose frame ends there calls another.
+  void note_call(uint64_t frame_end, uint64_t place) {
+    calls[(frame_end - stack_begin) / kFrameSize] = place;
+  }
+  // The calls that led to the helper being called: its own first, then that of the function it is in, and so
+  // on. For helpers that walk the stack.
+  std::span<const uint64_t> call_chain(std::array<uint64_t, kMaxFrames>& memory) const;
 
   // For helpers that call back into the program: `callback` is the pointer the program gave. Returns r0.
   // After each call ask stopped(): true when the callback faulted, and the helper has to return at once.

@@ -52,7 +52,7 @@ enum class Special : uint8_t { kNone, kTailCall };
 enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
 
 // Program types a helper is offered to.
-enum class Availability : uint8_t { kAll, kXdp, kSkb, kXdpOrTc };
+enum class Availability : uint8_t { kAll, kXdp, kSkb, kXdpOrTc, kTracing };
 
 // One row of the helper table.
 struct HelperRow {
@@ -61,7 +61,8 @@ struct HelperRow {
   std::array<Argument, 5> arguments{};
   Returns returns = Returns::kInteger;
   bool gpl_only = false;
-  bool under_lock = false;  // says itself what is wrong when a lock is held
+  bool under_lock = false;   // says itself what is wrong when a lock is held
+  bool walks_stack = false;  // asks the CPU which calls led to it
   Availability availability = Availability::kAll;
   Special special = Special::kNone;
   Intrinsic intrinsic = Intrinsic::kNone;

@@ -213,7 +213,8 @@ HelperFunction helper_entry(const CallSite& site, Mode mode) {
 }
 
 bool entry_reads_call_site(const CallSite& site, Mode mode) {
-  return !site.helper || site.helper->custom ||
+  return !site.helper || site.helper->custom || site.helper->walks_stack ||
+         (site.program->notes_calls() && may_call_back(site)) ||
          (mode == Mode::kChecked && has_checked_arguments(*site.helper));
 }
 

@@ -181,6 +181,7 @@ class Lowering {
     }
     if (helper && helper->special == Special::kTailCall && out_.code.size() > out_.subprograms.front().end)
       out_.functions_tail_call = true;
+    if (!helper || helper->walks_stack) out_.walks_stack = true;
     out_.call_sites.push_back({helper, &program_, i.slot});
     l.imm = reinterpret_cast<uintptr_t>(&out_.call_sites.back());
     return {};

@@ -53,6 +53,9 @@ constexpr std::array kSocketFilterFields{
 };
 #undef SKEP_FIELD
 
+// raw_tp_prog_is_valid_access: in any size.
+constexpr std::array kArgumentFields{ContextField{0, kMaxArguments * sizeof(uint64_t), true, false}};
+
 #define SKEP_VERDICT(name) \
   Verdict { name, #name }
 constexpr std::array kXdpVerdicts{SKEP_VERDICT(XDP_ABORTED), SKEP_VERDICT(XDP_DROP), SKEP_VERDICT(XDP_PASS),
@@ -91,9 +94,9 @@ constexpr auto kTypes = std::to_array<ProgramType>({
      .context_size = sizeof(xdp_md),
      .fields = kXdpFields,
      .verdicts = kXdpVerdicts},
-    {.id = BPF_PROG_TYPE_KPROBE, .name = "kprobe"},
-    {.id = BPF_PROG_TYPE_TRACEPOINT, .name = "tracepoint"},
-    {.id = BPF_PROG_TYPE_PERF_EVENT, .name = "perf_event"},
+    {.id = BPF_PROG_TYPE_KPROBE, .name = "kprobe", .tracing = true},
+    {.id = BPF_PROG_TYPE_TRACEPOINT, .name = "tracepoint", .tracing = true},
+    {.id = BPF_PROG_TYPE_PERF_EVENT, .name = "perf_event", .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SKB, .name = "cgroup_skb"},
     {.id = BPF_PROG_TYPE_CGROUP_SOCK, .name = "cgroup_sock"},
     {.id = BPF_PROG_TYPE_LWT_IN, .name = "lwt_in"},
@@ -103,13 +106,18 @@ constexpr auto kTypes = std::to_array<ProgramType>({
     {.id = BPF_PROG_TYPE_SK_SKB, .name = "sk_skb"},
     {.id = BPF_PROG_TYPE_CGROUP_DEVICE, .name = "cgroup_device"},
     {.id = BPF_PROG_TYPE_SK_MSG, .name = "sk_msg"},
-    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT, .name = "raw_tracepoint"},
+    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT,
+     .name = "raw_tracepoint",
+     .context = ContextKind::kArguments,
+     .context_size = kMaxArguments * sizeof(uint64_t),
+     .fields = kArgumentFields,
+     .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SOCK_ADDR, .name = "cgroup_sock_addr"},
     {.id = BPF_PROG_TYPE_LWT_SEG6LOCAL, .name = "lwt_seg6local"},
     {.id = BPF_PROG_TYPE_SK_REUSEPORT, .name = "sk_reuseport"},
     {.id = BPF_PROG_TYPE_FLOW_DISSECTOR, .name = "flow_dissector"},
     {.id = BPF_PROG_TYPE_CGROUP_SYSCTL, .name = "cgroup_sysctl"},
-    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE, .name = "raw_tracepoint_writable"},
+    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE, .name = "raw_tracepoint_writable", .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SOCKOPT, .name = "cgroup_sockopt"},
     {.id = BPF_PROG_TYPE_SK_LOOKUP, .name = "sk_lookup"},
     {.id = BPF_PROG_TYPE_SYSCALL, .name = "syscall"},
@@ -163,6 +171,8 @@ bool helper_available(const ProgramType& type, const HelperRow& helper) {
       return type.context == ContextKind::kSkb;
     case Availability::kXdpOrTc:
       return type.context == ContextKind::kXdp || type.link_layer;
+    case Availability::kTracing:
+      return type.tracing;
   }
   return false;
 }

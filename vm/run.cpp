@@ -36,6 +36,13 @@ RunResult Runner::run(PacketContext& packet) {
   return result;
 }
 
+RunResult Runner::run(std::span<const uint64_t, kMaxArguments> arguments) {
+  begin();
+  const auto address = reinterpret_cast<uintptr_t>(arguments.data());
+  cpu_.run().context = {address, arguments.size_bytes()};
+  return call(address, 0);
+}
+
 RunResult Runner::run_other(const Program& program, PacketContext& packet) {
   if (cpu_.has_stack_to_zero()) cpu_.zero_stack();
   cpu_.begin_run(program, fuel_);
