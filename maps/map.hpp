@@ -18,6 +18,7 @@ namespace skep::maps {
 
 class Doorbell;
 class EpochDomain;
+class HostObjects;
 class PerfEventArray;
 class RedirectMap;
 class RingBufferMap;
@@ -64,6 +65,7 @@ struct MapEnvironment {
   uint32_t hash_seed = 0;  // taken from the machine's random numbers; BPF_F_ZERO_SEED overrides it
   const DeviceDirectory* devices = nullptr;  // outlives every map; nullptr: there are none
   TimerKeeper* timers = nullptr;             // outlives every map; nullptr: values have no timers
+  HostObjects* host_objects = nullptr;       // outlives every map; nullptr: there are none
 };
 
 // Bytes a program may touch: [begin, begin + size).

@@ -18,6 +18,7 @@
 #include "vm/device.hpp"
 #include "vm/engine.hpp"
 #include "vm/helper.hpp"
+#include "vm/host_objects.hpp"
 
 namespace skep::vm {
 
@@ -74,6 +75,7 @@ class Machine {
   HelperTable& helpers() { return helpers_; }
   Clock& clock() { return clock_; }
   DeviceTable& devices() { return devices_; }
+  HostObjectTable& host_objects() { return host_objects_; }
   Task task() const;
   void set_task(Task task);  // not while programs run
 
@@ -105,6 +107,7 @@ class Machine {
   Engines engines_;
   maps::EpochDomain epochs_;
   DeviceTable devices_;
+  HostObjectTable host_objects_;
   Clock clock_;
   std::optional<Task> task_;
   std::mutex random_mutex_;
