@@ -66,6 +66,15 @@ SKEP_HELPER(get_numa_node_id);
 SKEP_HELPER(get_current_pid_tgid);
 SKEP_HELPER(get_current_comm);
 
+// local_storage.cpp
+SKEP_HELPER(get_current_task);
+SKEP_HELPER(task_storage_get);
+SKEP_HELPER(task_storage_delete);
+SKEP_HELPER(sk_storage_get);
+SKEP_HELPER(sk_storage_delete);
+SKEP_HELPER(sk_fullsock);
+SKEP_HELPER(get_socket_cookie);
+
 // control.cpp
 SKEP_HELPER(loop);
 

@@ -24,12 +24,15 @@ class HostObject final : public Object {
   uint64_t number() const { return number_; }
   uint32_t id() const override { return static_cast<uint32_t>(number_); }
 
-  // Whether it was there when HostObjects looked last. Once false it stays so.
+  // Whether it was there when HostObjects looked last. Once false it stays so. Acquire: pairs with end().
+  bool alive() const { return alive_.load(std::memory_order_acquire) != 0; }
+  // The same for one who has just attached something to it: true means that the observers will find that
+  // when the object ends.
   //
-  // seq_cst, here and in end(): who attaches something and then finds the object alive comes, in the one
-  // order of all, before its end, after which the observers look for what is attached.
-  bool alive() const { return alive_.load(std::memory_order_seq_cst); }
-  void end() { alive_.store(false, std::memory_order_seq_cst); }
+  // It and end() exchange the same word, so one comes first. If it is this one, end() reads what it wrote:
+  // release and acquire, and what was attached is seen by those who look after end(). Else it finds the end.
+  bool confirm_alive() { return alive_.fetch_add(0, std::memory_order_acq_rel) != 0; }
+  void end() { alive_.exchange(0, std::memory_order_acq_rel); }
 
   // What is kept for the object and knows its address alone. Called by who has a share in it, or is counted.
   // Relaxed: the counted has a share. Release and acquire: who finds nothing held may free the object.
@@ -40,7 +43,7 @@ class HostObject final : public Object {
  private:
   const HostKind kind_;
   const uint64_t number_;
-  std::atomic<bool> alive_{true};
+  std::atomic<uint32_t> alive_{1};
   std::atomic<uint32_t> held_{0};
 };
 

@@ -19,6 +19,7 @@ namespace skep::maps {
 class Doorbell;
 class EpochDomain;
 class HostObjects;
+class LocalStorageMap;
 class PerfEventArray;
 class RedirectMap;
 class RingBufferMap;
@@ -41,6 +42,7 @@ struct MapSpec {
   std::shared_ptr<const InnerTemplate> inner = nullptr;
   int inner_error = EINVAL;  // what to say where one is needed and there is none, once the rest is found good
   ValueFields fields = {};   // what BTF says of the value
+  bool typed = false;        // whether BTF types of key and value are given
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
@@ -235,6 +237,8 @@ class Map {
 
   // What bpf_redirect_map does with the map; nullptr: it does not take this type.
   virtual RedirectMap* redirects() { return nullptr; }
+  // What bpf_sk_storage_get and the like do with the map; nullptr: they do not take this type.
+  virtual LocalStorageMap* local_storage() { return nullptr; }
   // Whether all programs that it holds or that name it are of one kind (map_type_contains_progs).
   virtual bool holds_programs_of_one_kind() const { return false; }
 
@@ -270,7 +274,8 @@ struct MapTypeRow {
   // BPF_FUNC_*: the helpers that may be given a map of the type (check_map_func_compatibility() of the
   // kernel's verifier). Programs that pass one to another helper are refused.
   std::span<const int> helpers;
-  FieldKinds fields = {};  // that values may have (map_check_btf())
+  FieldKinds fields = {};    // that values may have (map_check_btf())
+  bool integer_key = false;  // the key's BTF type has to be a 32-bit integer
 };
 
 std::span<const MapTypeRow> map_types();

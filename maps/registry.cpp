@@ -12,6 +12,7 @@
 #include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/hash_of_maps.hpp"
+#include "maps/local_storage.hpp"
 #include "maps/lpm_trie.hpp"
 #include "maps/map.hpp"
 #include "maps/map_in_map.hpp"
@@ -54,6 +55,13 @@ constexpr int kStackTraceHelpers[] = {BPF_FUNC_get_stackid};
 
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
 
+constexpr int kSocketStorageHelpers[] = {BPF_FUNC_sk_storage_get, BPF_FUNC_sk_storage_delete,
+                                         BPF_FUNC_kptr_xchg};
+constexpr int kTaskStorageHelpers[] = {BPF_FUNC_task_storage_get, BPF_FUNC_task_storage_delete,
+                                       BPF_FUNC_kptr_xchg};
+// No program that skep runs gets pointers to inodes or cgroups, so there are no helpers that take these.
+constexpr int kUserStorageHelpers[] = {BPF_FUNC_kptr_xchg};
+
 // What values may hold: one element's own, and what a per-CPU value may hold too.
 constexpr FieldKinds kElementFields{
     FieldKind::kSpinLock,         FieldKind::kTimer,         FieldKind::kWorkQueue, FieldKind::kPointer,
@@ -61,6 +69,9 @@ constexpr FieldKinds kElementFields{
     FieldKind::kRefcount};
 constexpr FieldKinds kPerCpuFields{FieldKind::kPointer, FieldKind::kUntrustedPointer,
                                    FieldKind::kPerCpuPointer, FieldKind::kRefcount};
+
+constexpr FieldKinds kStorageFields{FieldKind::kSpinLock, FieldKind::kPointer, FieldKind::kUntrustedPointer,
+                                    FieldKind::kPerCpuPointer, FieldKind::kRefcount};
 
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers, kElementFields},
@@ -90,6 +101,14 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create, kRingHelpers},
     {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create,
      kUserRingHelpers},
+    {BPF_MAP_TYPE_SK_STORAGE, "sk_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kSocket>, kSocketStorageHelpers, kStorageFields, true},
+    {BPF_MAP_TYPE_INODE_STORAGE, "inode_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kInode>, kUserStorageHelpers, kStorageFields, true},
+    {BPF_MAP_TYPE_TASK_STORAGE, "task_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kTask>, kTaskStorageHelpers, kStorageFields, true},
+    {kCgroupStorage, "cgrp_storage", false, ValueKind::kPlain, LocalStorageMap::create<HostKind::kCgroup>,
+     kUserStorageHelpers, kStorageFields, true},
 });
 
 }  // namespace

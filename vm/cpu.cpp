@@ -103,6 +103,8 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   if (within(stack) || within(run().packet)) return true;
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);
+  if (packet_context != nullptr && packet_context->socket().contains(address, size))
+    return socket_access_allowed(address - packet_context->socket().begin, size, write);
   maps::MemoryRange range;
   const maps::Map* map = program.map_containing(address, range);
   for (size_t n = 0; map == nullptr && n < admitted_maps_.size(); ++n) {
@@ -241,6 +243,15 @@ bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, 
          .address = address,
          .size = size});
   return false;
+}
+
+maps::HostObject& Cpu::current_task() {
+  const int thread = machine_.task_thread();
+  if (thread != task_thread_) {
+    task_ = machine_.host_objects().task(thread);
+    task_thread_ = thread;
+  }
+  return *task_;
 }
 
 PacketBuffer& Cpu::packet_buffer() {

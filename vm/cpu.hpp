@@ -19,8 +19,9 @@
 #include "vm/stack_memory.hpp"
 
 namespace skep::maps {
+class HostObject;
 class RingBufferMap;
-}
+}  // namespace skep::maps
 
 namespace skep::vm {
 
@@ -159,6 +160,14 @@ class Cpu : public RunState {
   bool holds_records() const { return !records_.empty(); }
   void drop_records();
 
+  // The task that the run is in: the thread that drives the CPU, or, where the machine's task is fixed, the
+  // process. Programs get its address, which leads nowhere for them. The first call by a thread that is new
+  // to the CPU takes a lock.
+  maps::HostObject& current_task();
+  bool is_task(uint64_t address) const {
+    return address != 0 && reinterpret_cast<uintptr_t>(task_.get()) == address;
+  }
+
   // A dynptr that a helper passes to a callback: not in memory that the program may touch.
   bool is_helper_dynptr(uint64_t address) const {
     return std::ranges::find(helper_dynptrs_, address) != helper_dynptrs_.end();
@@ -215,6 +224,8 @@ class Cpu : public RunState {
     admitted_maps_.clear();
   }
   void zero_stack();
+  // A new holder's thread may have the number of one that has ended.
+  void forget_task() { task_thread_ = 0; }
   bool may_access_value(const maps::Map& map, const maps::MemoryRange& range, uint64_t address, uint64_t size,
                         bool write, Region* lasting);
 
@@ -226,6 +237,8 @@ class Cpu : public RunState {
   std::vector<HeldRecord> records_;
   std::vector<uint64_t> helper_dynptrs_;
   std::vector<maps::Map*> admitted_maps_;
+  std::shared_ptr<maps::HostObject> task_;
+  int task_thread_ = 0;        // whose task it is
   void* lock_word_ = nullptr;  // of the lock that the running program holds
   uint32_t lock_slot_ = 0;     // where it took it, in checked mode
   const Program* lock_program_ = nullptr;

@@ -140,7 +140,7 @@ Result<std::shared_ptr<HostObject>> HostObjectTable::unified_cgroup_at(int descr
 }
 
 std::shared_ptr<HostObject> HostObjectTable::task(int thread) {
-  const auto number = static_cast<uint64_t>(thread != 0 ? thread : gettid());
+  const auto number = static_cast<uint64_t>(thread);
   const auto start = start_of_task(std::to_string(number));
   // Without /proc there are no other tasks to tell it from.
   return *find({HostKind::kTask, {number, start.value_or(0), 0}}, -1);
@@ -251,6 +251,8 @@ void HostObjectTable::refresh() {
 }
 
 void HostObjectTable::end(std::shared_ptr<HostObject> object) {
+  object->end();
+  if (object.use_count() == 1 && !object->held()) return;
   tell({object});
   if (!object->held()) return;
   const std::scoped_lock lock(mutex_);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,10 +41,13 @@ class HostObjectTable final : public maps::HostObjects {
   void refresh() override;
   void observe(std::weak_ptr<maps::HostObserver> observer) override;
 
-  // The task of a thread of this process, 0: the calling one.
+  // The task of a thread.
   std::shared_ptr<maps::HostObject> task(int thread);
   // An object that no descriptor leads to has ended.
   void end(std::shared_ptr<maps::HostObject> object);
+
+  // A number for a socket that the host does not have.
+  uint64_t next_cookie() { return last_cookie_.fetch_add(1, std::memory_order_relaxed) + 1; }  // a counter
 
   // How many objects are known; for tests.
   size_t size() const;
@@ -85,7 +89,8 @@ class HostObjectTable final : public maps::HostObjects {
   Entries entries_;
   Ended unlisted_;           // ended, while something is still kept for them
   size_t refresh_at_ = 128;  // entries
-  int sockets_ = -1;         // the epoll instance; -1: no socket was seen yet
+  std::atomic<uint64_t> last_cookie_{0};
+  int sockets_ = -1;  // the epoll instance; -1: no socket was seen yet
   std::vector<std::weak_ptr<maps::HostObserver>> observers_;
 };
 

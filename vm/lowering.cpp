@@ -170,7 +170,12 @@ class Lowering {
     const HelperRow* helper = nullptr;
     if (i.op == Op::kCallHelper) {
       helper = helpers_.find(static_cast<uint64_t>(i.imm));
-      if (!helper) return refuse(fmt::format("insn {}: invalid func unknown#{}", i.slot, i.imm));
+      if (!helper) {
+        const char* name = kernel_helper_name(static_cast<uint64_t>(i.imm));
+        if (name == nullptr) return refuse(fmt::format("insn {}: invalid func unknown#{}", i.slot, i.imm));
+        return refuse(
+            fmt::format("insn {}: program of this type cannot use helper bpf_{}#{}", i.slot, name, i.imm));
+      }
       if (!helper_available(*spec_.type, *helper))
         return refuse(fmt::format("insn {}: program of this type cannot use helper bpf_{}#{}", i.slot,
                                   helper->name, helper->id));

@@ -57,6 +57,8 @@ Task Machine::task() const {
 
 void Machine::set_task(Task task) { task_ = std::move(task); }
 
+int Machine::task_thread() const { return task_ ? getpid() : gettid(); }
+
 uint64_t Machine::next_random() {
   std::scoped_lock lock(random_mutex_);
   return random_.next();

@@ -78,6 +78,8 @@ class Machine {
   HostObjectTable& host_objects() { return host_objects_; }
   Task task() const;
   void set_task(Task task);  // not while programs run
+  // The host's thread that stands for it: the calling one, or the process's first where the task is fixed.
+  int task_thread() const;
 
   // A number from the machine's own stream; maps take their hash seeds from it.
   uint64_t next_random();

@@ -36,7 +36,7 @@ constexpr std::array kSchedClsFields{
     SKEP_FIELD(__sk_buff, data_meta, false, false), SKEP_FIELD(__sk_buff, tstamp, false, true),
     SKEP_FIELD(__sk_buff, wire_len, true, false),   SKEP_FIELD(__sk_buff, gso_segs, true, false),
     SKEP_FIELD(__sk_buff, gso_size, true, false),   SKEP_FIELD(__sk_buff, tstamp_type, true, false),
-    SKEP_FIELD(__sk_buff, hwtstamp, false, false),
+    SKEP_FIELD(__sk_buff, hwtstamp, false, false),  SKEP_FIELD(__sk_buff, sk, false, false),
 };
 
 // sk_filter_is_valid_access: no packet pointers, and only cb to write.
@@ -49,7 +49,32 @@ constexpr std::array kSocketFilterFields{
     SKEP_FIELD(__sk_buff, ifindex, true, false),  SKEP_FIELD(__sk_buff, tc_index, true, false),
     SKEP_FIELD(__sk_buff, cb, true, true),        SKEP_FIELD(__sk_buff, hash, true, false),
     SKEP_FIELD(__sk_buff, napi_id, true, false),  SKEP_FIELD(__sk_buff, gso_segs, true, false),
-    SKEP_FIELD(__sk_buff, gso_size, true, false),
+    SKEP_FIELD(__sk_buff, gso_size, true, false), SKEP_FIELD(__sk_buff, sk, false, false),
+};
+
+// bpf_sock_is_valid_access. dst_port was 4 bytes once and may be read as such.
+constexpr std::array kSocketFields{
+    SKEP_FIELD(bpf_sock, bound_dev_if, false, false),
+    SKEP_FIELD(bpf_sock, family, true, false),
+    SKEP_FIELD(bpf_sock, type, true, false),
+    SKEP_FIELD(bpf_sock, protocol, true, false),
+    SKEP_FIELD(bpf_sock, mark, false, false),
+    SKEP_FIELD(bpf_sock, priority, false, false),
+    SKEP_FIELD(bpf_sock, src_ip4, true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[0], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[1], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[2], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[3], true, false),
+    SKEP_FIELD(bpf_sock, src_port, true, false),
+    SKEP_FIELD(bpf_sock, dst_port, true, false),
+    ContextField{offsetof(bpf_sock, dst_port), 4, false, false},
+    SKEP_FIELD(bpf_sock, dst_ip4, true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[0], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[1], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[2], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[3], true, false),
+    SKEP_FIELD(bpf_sock, state, true, false),
+    SKEP_FIELD(bpf_sock, rx_queue_mapping, true, false),
 };
 #undef SKEP_FIELD
 
@@ -150,15 +175,27 @@ const ProgramType& attached(const ProgramType& type, uint32_t attach_type) {
   return type.id == BPF_PROG_TYPE_XDP && attach_type == BPF_XDP_DEVMAP ? kDeviceMapProgram : type;
 }
 
-bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write) {
+namespace {
+
+bool access_allowed(std::span<const ContextField> fields, uint64_t offset, uint64_t size, bool write) {
   if (size == 0 || offset % size != 0) return false;
-  for (const ContextField& field : type.fields) {
+  for (const ContextField& field : fields) {
     if (offset < field.offset || offset + size > field.offset + field.size) continue;
     if (write && !field.writable) return false;
     if (field.size > sizeof(uint64_t)) return true;  // cb: an array of words, used in any size
     return size == field.size || (field.narrow && !write);
   }
   return false;
+}
+
+}  // namespace
+
+bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write) {
+  return access_allowed(type.fields, offset, size, write);
+}
+
+bool socket_access_allowed(uint64_t offset, uint64_t size, bool write) {
+  return access_allowed(kSocketFields, offset, size, write);
 }
 
 bool helper_available(const ProgramType& type, const HelperRow& helper) {
@@ -169,6 +206,8 @@ bool helper_available(const ProgramType& type, const HelperRow& helper) {
       return type.context == ContextKind::kXdp;
     case Availability::kSkb:
       return type.context == ContextKind::kSkb;
+    case Availability::kTc:
+      return type.link_layer;
     case Availability::kXdpOrTc:
       return type.context == ContextKind::kXdp || type.link_layer;
     case Availability::kTracing:

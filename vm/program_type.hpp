@@ -60,6 +60,8 @@ const ProgramType& attached(const ProgramType& type, uint32_t attach_type);
 
 // Whether the kernel lets a program of this type use [offset, offset + size) of its context.
 bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write);
+// The same of a socket's struct bpf_sock.
+bool socket_access_allowed(uint64_t offset, uint64_t size, bool write);
 bool helper_available(const ProgramType& type, const HelperRow& helper);
 // nullptr: the value has no name for this type.
 const char* verdict_name(const ProgramType& type, int64_t value);

@@ -23,6 +23,7 @@ Runner::Runner(Cpu& cpu, const Program& program, const RunOptions& options)
   entry_ = executable_.entry();
   if (options.mode == Mode::kVerified && !clock_) quick_entry_ = entry_;
   cpu.prepare_runs(options.engine, options.mode);
+  cpu.forget_task();
 }
 
 void Runner::run_timers() { cpu_.machine().timers().run_due(cpu_); }

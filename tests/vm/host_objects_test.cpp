@@ -191,7 +191,7 @@ TEST_F(HostObjectsTest, TheCallingTaskIsTheOneOfItsPidfd) {
   const auto object = at(HostKind::kTask, pidfd);
   EXPECT_EQ(object, table_.task(getpid()));
   std::shared_ptr<HostObject> other;
-  std::thread([&] { other = table_.task(0); }).join();
+  std::thread([&] { other = table_.task(gettid()); }).join();
   EXPECT_NE(object, other);
   table_.refresh();
   EXPECT_TRUE(object->alive());
