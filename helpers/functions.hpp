@@ -36,6 +36,10 @@ SKEP_HELPER(user_ringbuf_drain);
 // perf_event.cpp
 SKEP_HELPER(perf_event_output);
 
+// stack_trace.cpp
+SKEP_HELPER(get_stackid);
+SKEP_HELPER(get_stack);
+
 // dynptr.cpp
 SKEP_HELPER(dynptr_from_mem);
 SKEP_HELPER(dynptr_read);
@@ -61,6 +65,15 @@ SKEP_HELPER(get_smp_processor_id);
 SKEP_HELPER(get_numa_node_id);
 SKEP_HELPER(get_current_pid_tgid);
 SKEP_HELPER(get_current_comm);
+
+// local_storage.cpp
+SKEP_HELPER(get_current_task);
+SKEP_HELPER(task_storage_get);
+SKEP_HELPER(task_storage_delete);
+SKEP_HELPER(sk_storage_get);
+SKEP_HELPER(sk_storage_delete);
+SKEP_HELPER(sk_fullsock);
+SKEP_HELPER(get_socket_cookie);
 
 // control.cpp
 SKEP_HELPER(loop);

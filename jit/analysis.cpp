@@ -69,6 +69,8 @@ class FactFinder {
     const bool checked = mode_ == vm::Mode::kChecked;
     f.has_frame |= checked || (f.names & register_bit(isa::kFramePointer)) != 0;
     f.uses_cpu |= checked;
+    // Frames are counted by r10.
+    if (program_.notes_calls()) f.has_frame = f.uses_cpu = true;
     if (checked)
       f.caches = plan_accesses(program_, code_.function(function.index),
                                std::span(out_.accesses).subspan(begin, end - begin));

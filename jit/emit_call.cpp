@@ -36,10 +36,21 @@ void Emitter::back_in_program() {
   if (checked()) forget_values();
 }
 
+// vm::Cpu::note_call()
+void Emitter::note_call(uint32_t slot) {
+  static_assert(vm::kFrameSize == 64 * sizeof(uint64_t));
+  a_.mov(kAddress, kFrame);
+  a_.sub(kAddress, run_state(offsetof(RunState, stack_begin)));
+  a_.shr(kAddress, 6);
+  move_immediate(kScratch, vm::Cpu::place_of(program_, slot));
+  a_.mov(x86::qword_ptr(kCpu, kAddress, 0, static_cast<int32_t>(offsetof(RunState, calls))), kScratch);
+}
+
 void Emitter::local_call(const Instruction& i) {
   const FunctionFacts& callee = analysis_.functions[i.target];
   const RegisterSet saved = saved_across({i.target, i.live_after});
   charge(i);
+  if (program_.notes_calls()) note_call(i.slot);
   if (checked()) {
     a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
     a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
@@ -67,7 +78,8 @@ void Emitter::helper_call(const Instruction& i) {
 
 void Emitter::ordinary_call(const Instruction& i) {
   const auto& site = *reinterpret_cast<const vm::CallSite*>(i.imm);
-  if (checked() || vm::may_call_back(site)) a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
+  if (checked() || vm::may_call_back(site) || site.helper->walks_stack)
+    a_.mov(run_state(offsetof(RunState, frame_top)), kFrame);
   if (vm::entry_reads_call_site(site, mode_)) {
     move_immediate(kScratch, i.imm);
     a_.mov(run_state(offsetof(RunState, call_site)), kScratch);

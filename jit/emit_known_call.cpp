@@ -24,6 +24,7 @@ void Emitter::known_call(const Instruction& i, const vm::KnownCall& known) {
     case vm::Intrinsic::kMapLookup:
       return lookup(i, *known.map);
     case vm::Intrinsic::kLoop:
+      if (program_.notes_calls()) note_call(i.slot);
       return loop({known.callback->index, i.live_after});
   }
 }

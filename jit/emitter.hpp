@@ -132,6 +132,7 @@ class Emitter {
   void ordered(const Instruction& i, const isa::Row& row);
 
   // emit_call.cpp
+  void note_call(uint32_t slot);
   void local_call(const Instruction& i);
   void helper_call(const Instruction& i);
   void ordinary_call(const Instruction& i);

@@ -29,7 +29,7 @@ std::string map_type_name(uint32_t type) {
 
 bool can_run(uint32_t type) {
   const vm::ProgramType* row = vm::find_program_type(type);
-  return row && row->context != vm::ContextKind::kNone;
+  return row && row->runs_on_data();
 }
 
 // A program that elements of a device or CPU map run.

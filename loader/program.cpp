@@ -68,7 +68,7 @@ Compilation Program::compile() const {
 
 Result<vm::Cpu*> Program::find_cpu(unsigned cpu) const {
   vm::Machine& machine = *object_->machine;
-  if (program_->type().context == vm::ContextKind::kNone)
+  if (!program_->type().runs_on_data())
     return fail(kNotSupported,
                 fmt::format("program '{}': skep does not run programs of type {}", name_, type()));
   const uint32_t attached = program_->spec().expected_attach_type;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace skep::loader {
 namespace {
@@ -57,7 +58,7 @@ Result<RunOutcome> ProgramRunner::run_packet(const RunInput& input) {
       {input.data, input.meta, input.ingress_ifindex, input.rx_queue_index, input.skb});
   if (!packet)
     return fail(packet.error().code, fmt::format("program '{}': {}", name_, packet.error().message));
-  packet_ = *packet;
+  packet_.emplace(std::move(*packet));
   refused_ = false;
   onward_.reset();
   const vm::RunResult result = runner_.run(*packet_);

@@ -18,9 +18,12 @@ namespace skep::maps {
 
 class Doorbell;
 class EpochDomain;
+class HostObjects;
+class LocalStorageMap;
 class PerfEventArray;
 class RedirectMap;
 class RingBufferMap;
+class StackTraceMap;
 class UserRingBufferMap;
 
 struct InnerTemplate;
@@ -39,6 +42,7 @@ struct MapSpec {
   std::shared_ptr<const InnerTemplate> inner = nullptr;
   int inner_error = EINVAL;  // what to say where one is needed and there is none, once the rest is found good
   ValueFields fields = {};   // what BTF says of the value
+  bool typed = false;        // whether BTF types of key and value are given
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
@@ -63,6 +67,7 @@ struct MapEnvironment {
   uint32_t hash_seed = 0;  // taken from the machine's random numbers; BPF_F_ZERO_SEED overrides it
   const DeviceDirectory* devices = nullptr;  // outlives every map; nullptr: there are none
   TimerKeeper* timers = nullptr;             // outlives every map; nullptr: values have no timers
+  HostObjects* host_objects = nullptr;       // outlives every map; nullptr: there are none
 };
 
 // Bytes a program may touch: [begin, begin + size).
@@ -205,6 +210,8 @@ class Map {
   virtual RingBufferMap* ring_buffer() { return nullptr; }
   virtual UserRingBufferMap* user_ring_buffer() { return nullptr; }
   virtual PerfEventArray* perf_events() { return nullptr; }
+  // What keeps the call chains of bpf_get_stackid; nullptr: the map is none.
+  virtual StackTraceMap* stack_traces() { return nullptr; }
   // What stands in for the map's descriptor where user space waits for it; nullptr: there is nothing to wait
   // for.
   virtual Doorbell* doorbell() { return nullptr; }
@@ -230,6 +237,8 @@ class Map {
 
   // What bpf_redirect_map does with the map; nullptr: it does not take this type.
   virtual RedirectMap* redirects() { return nullptr; }
+  // What bpf_sk_storage_get and the like do with the map; nullptr: they do not take this type.
+  virtual LocalStorageMap* local_storage() { return nullptr; }
   // Whether all programs that it holds or that name it are of one kind (map_type_contains_progs).
   virtual bool holds_programs_of_one_kind() const { return false; }
 
@@ -265,7 +274,8 @@ struct MapTypeRow {
   // BPF_FUNC_*: the helpers that may be given a map of the type (check_map_func_compatibility() of the
   // kernel's verifier). Programs that pass one to another helper are refused.
   std::span<const int> helpers;
-  FieldKinds fields = {};  // that values may have (map_check_btf())
+  FieldKinds fields = {};    // that values may have (map_check_btf())
+  bool integer_key = false;  // the key's BTF type has to be a 32-bit integer
 };
 
 std::span<const MapTypeRow> map_types();

@@ -12,6 +12,7 @@
 #include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/hash_of_maps.hpp"
+#include "maps/local_storage.hpp"
 #include "maps/lpm_trie.hpp"
 #include "maps/lru_hash_map.hpp"
 #include "maps/map.hpp"
@@ -21,6 +22,7 @@
 #include "maps/queue_map.hpp"
 #include "maps/ring_buffer.hpp"
 #include "maps/stack_map.hpp"
+#include "maps/stack_trace_map.hpp"
 #include "maps/user_ring_buffer.hpp"
 #include "maps/xsk_map.hpp"
 
@@ -50,7 +52,16 @@ constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserv
                                 BPF_FUNC_ringbuf_reserve_dynptr};
 constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
+constexpr int kStackTraceHelpers[] = {BPF_FUNC_get_stackid};
+
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
+
+constexpr int kSocketStorageHelpers[] = {BPF_FUNC_sk_storage_get, BPF_FUNC_sk_storage_delete,
+                                         BPF_FUNC_kptr_xchg};
+constexpr int kTaskStorageHelpers[] = {BPF_FUNC_task_storage_get, BPF_FUNC_task_storage_delete,
+                                       BPF_FUNC_kptr_xchg};
+// No program that skep runs gets pointers to inodes or cgroups, so there are no helpers that take these.
+constexpr int kUserStorageHelpers[] = {BPF_FUNC_kptr_xchg};
 
 // What values may hold: one element's own, one's that may go at any time, and what a per-CPU value may hold
 // too.
@@ -63,6 +74,9 @@ constexpr FieldKinds kLruFields{
     FieldKind::kPerCpuPointer, FieldKind::kListHead,  FieldKind::kTreeRoot, FieldKind::kRefcount};
 constexpr FieldKinds kPerCpuFields{FieldKind::kPointer, FieldKind::kUntrustedPointer,
                                    FieldKind::kPerCpuPointer, FieldKind::kRefcount};
+
+constexpr FieldKinds kStorageFields{FieldKind::kSpinLock, FieldKind::kPointer, FieldKind::kUntrustedPointer,
+                                    FieldKind::kPerCpuPointer, FieldKind::kRefcount};
 
 constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_HASH, "hash", false, ValueKind::kPlain, HashMap::create, kElementHelpers, kElementFields},
@@ -80,6 +94,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
      kLruFields},
     {BPF_MAP_TYPE_LRU_PERCPU_HASH, "lru_percpu_hash", true, ValueKind::kPlain, LruPerCpuHashMap::create,
      kPerCpuHelpers, kPerCpuFields},
+    {BPF_MAP_TYPE_STACK_TRACE, "stack_trace", false, ValueKind::kPlain, StackTraceMap::create,
+     kStackTraceHelpers},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_HASH_OF_MAPS, "hash_of_maps", false, ValueKind::kMap, HashOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
@@ -94,6 +110,14 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_RINGBUF, "ringbuf", false, ValueKind::kPlain, RingBufferMap::create, kRingHelpers},
     {BPF_MAP_TYPE_USER_RINGBUF, "user_ringbuf", false, ValueKind::kPlain, UserRingBufferMap::create,
      kUserRingHelpers},
+    {BPF_MAP_TYPE_SK_STORAGE, "sk_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kSocket>, kSocketStorageHelpers, kStorageFields, true},
+    {BPF_MAP_TYPE_INODE_STORAGE, "inode_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kInode>, kUserStorageHelpers, kStorageFields, true},
+    {BPF_MAP_TYPE_TASK_STORAGE, "task_storage", false, ValueKind::kPlain,
+     LocalStorageMap::create<HostKind::kTask>, kTaskStorageHelpers, kStorageFields, true},
+    {kCgroupStorage, "cgrp_storage", false, ValueKind::kPlain, LocalStorageMap::create<HostKind::kCgroup>,
+     kUserStorageHelpers, kStorageFields, true},
 });
 
 }  // namespace

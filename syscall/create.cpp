@@ -35,7 +35,9 @@ Result<maps::ValueFields> check_btf_types(const BtfImage& btf, const maps::MapSp
   }
   if (btf.size_of(value) != spec.value_size) return fail(EINVAL, "btf_value_type_id: not of value_size");
   auto fields = fields_of(btf, spec, value);
-  if (!array || !fields) return fields;
+  const maps::MapTypeRow* row = maps::find_map_type(spec.type);
+  const bool integer_key = array || (row != nullptr && row->integer_key);
+  if (!integer_key || !fields) return fields;
   if (key == 0) {
     // Global variables: a section is the value, and there is no key to speak of.
     const auto base = btf.base(value);
@@ -50,7 +52,7 @@ Result<maps::ValueFields> check_btf_types(const BtfImage& btf, const maps::MapSp
            BTF_INT_OFFSET(type.extra[0]) == 0;
   };
   if (!base || !is_int32(btf.type(*base)))
-    return fail(EINVAL, "btf_key_type_id: an array's key is a 32-bit integer");
+    return fail(EINVAL, "btf_key_type_id: the key is a 32-bit integer");
   return fields;
 }
 
@@ -63,7 +65,9 @@ maps::MapSpec spec_of(const bpf_attr& attr) {
           .numa_node = attr.numa_node,
           .map_extra = attr.map_extra,
           .name = {},
-          .inner = nullptr};
+          .inner = nullptr,
+          .fields = {},
+          .typed = attr.btf_key_type_id != 0 && attr.btf_value_type_id != 0};
 }
 
 struct MapTypes {

@@ -240,6 +240,24 @@ long run_raw(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   return outcome ? finish(call, *data, *outcome) : code_of(outcome.error());
 }
 
+// bpf_prog_test_run_raw_tp. The kernel asks for as many arguments as the program may read; here those that
+// are not given are zero.
+long run_arguments(Call& call, ProgramObject& object, vm::Cpu& cpu) {
+  const bpf_attr& attr = call.attr();
+  std::array<uint64_t, vm::kMaxArguments> arguments{};
+  if (attr.test.ctx_size_in > sizeof arguments) return -EINVAL;
+  if (!call.memory.read(arguments.data(), attr.test.ctx_in, attr.test.ctx_size_in)) return -EFAULT;
+  const auto outcome = repeat(call, object, cpu, [&](vm::Runner& runner) { return runner.run(arguments); });
+  if (!outcome) return code_of(outcome.error());
+  return call.answer(offsetof(bpf_attr, test.retval), outcome->retval) ? 0 : -EFAULT;
+}
+
+// What it asks before it looks for the CPU.
+bool refuses_arguments(const bpf_attr& attr) {
+  return attr.test.data_in != 0 || attr.test.data_out != 0 || attr.test.ctx_out != 0 ||
+         attr.test.duration != 0 || attr.test.repeat != 0 || attr.test.batch_size != 0;
+}
+
 }  // namespace
 
 long prog_test_run(Call& call) {
@@ -250,6 +268,7 @@ long prog_test_run(Call& call) {
   if (!object) return code_of(object.error());
   const ContextKind kind = (*object)->program->type().context;
   if (kind == ContextKind::kNone) return -kNotSupported;
+  if (kind == ContextKind::kArguments && refuses_arguments(attr)) return -EINVAL;
   const auto number = choose_cpu(call);
   if (!number) return code_of(number.error());
   vm::Cpu& cpu = call.machine.cpu(*number);
@@ -262,6 +281,8 @@ long prog_test_run(Call& call) {
       return run_skb(call, **object, cpu);
     case ContextKind::kRaw:
       return run_raw(call, **object, cpu);
+    case ContextKind::kArguments:
+      return run_arguments(call, **object, cpu);
     case ContextKind::kNone:
       break;
   }

@@ -69,6 +69,8 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
     raise({.kind = FaultKind::kCallDepth, .slot = slot, .program = function->program});
     return 0;
   }
+  if (run().program->notes_calls())
+    note_call(run().frame_top, place_of(*run().program, run().call_site->slot));
   // The callback's own calls leave their frames in frame_top, its tail calls their targets in program.
   const uint64_t caller_frame = run().frame_top;
   const Program* const caller = run().program;
@@ -79,6 +81,15 @@ uint64_t Cpu::call_back(uint64_t callback, const Arguments& arguments) {
   run().frame_top = caller_frame;
   if (run().program != caller) enter(*caller);
   return r0;
+}
+
+uint64_t Cpu::place_of(const Program& program, uint32_t slot) { return uint64_t{program.id()} << 32 | slot; }
+
+std::span<const uint64_t> Cpu::call_chain(std::array<uint64_t, kMaxFrames>& memory) const {
+  const size_t frames = (frame_top - stack_begin) / kFrameSize;
+  memory[0] = place_of(*call_site->program, call_site->slot);
+  for (size_t n = 1; n < frames; ++n) memory[n] = calls[frames - n];
+  return std::span(memory).first(frames);
 }
 
 bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bool write, Region* lasting) {
@@ -92,6 +103,8 @@ bool Cpu::may_access(const Program& program, uint64_t address, uint64_t size, bo
   if (within(stack) || within(run().packet)) return true;
   if (run().context.contains(address, size))
     return context_access_allowed(program.type(), address - run().context.begin, size, write);
+  if (packet_context != nullptr && packet_context->socket().contains(address, size))
+    return socket_access_allowed(address - packet_context->socket().begin, size, write);
   maps::MemoryRange range;
   const maps::Map* map = program.map_containing(address, range);
   for (size_t n = 0; map == nullptr && n < admitted_maps_.size(); ++n) {
@@ -226,6 +239,15 @@ bool Cpu::check_access(const Program& program, uint32_t slot, uint64_t address, 
          .address = address,
          .size = size});
   return false;
+}
+
+maps::HostObject& Cpu::current_task() {
+  const int thread = machine_.task_thread();
+  if (thread != task_thread_) {
+    task_ = machine_.host_objects().task(thread);
+    task_thread_ = thread;
+  }
+  return *task_;
 }
 
 PacketBuffer& Cpu::packet_buffer() {

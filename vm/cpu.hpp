@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +19,9 @@
 #include "vm/stack_memory.hpp"
 
 namespace skep::maps {
+class HostObject;
 class RingBufferMap;
-}
+}  // namespace skep::maps
 
 namespace skep::vm {
 
@@ -67,6 +69,9 @@ struct RunState {
   Mode mode = Mode::kChecked;
   // Bytes from stack_begin on that runs may have written since they were zeroed last.
   uint64_t stack_written = 0;
+  // Where each function on the stack called the next (place_of()), by the number of its frame; of programs
+  // that note_calls().
+  std::array<uint64_t, kMaxFrames + 1> calls{};
 };
 
 // A simulated CPU: what a program run needs that is private to the CPU. One thread drives it at a time, as if
@@ -113,6 +118,16 @@ class Cpu : public RunState {
   std::atomic<uint64_t> next_timer{kNoTimer};
   bool has_timers() const { return next_timer.load(std::memory_order_relaxed) != kNoTimer; }
 
+  // An instruction as call chains have it: the program's id and the instruction's number.
+  static uint64_t place_of(const Program& program, uint32_t slot);
+  // The function whose frame ends there calls another.
+  void note_call(uint64_t frame_end, uint64_t place) {
+    calls[(frame_end - stack_begin) / kFrameSize] = place;
+  }
+  // The calls that led to the helper being called: its own first, then that of the function it is in, and so
+  // on. For helpers that walk the stack.
+  std::span<const uint64_t> call_chain(std::array<uint64_t, kMaxFrames>& memory) const;
+
   // For helpers that call back into the program: `callback` is the pointer the program gave. Returns r0.
   // After each call ask stopped(): true when the callback faulted, and the helper has to return at once.
   uint64_t call_back(uint64_t callback, const Arguments& arguments);
@@ -147,6 +162,14 @@ class Cpu : public RunState {
   void let_go(uint64_t begin);
   bool holds_records() const { return !records_.empty(); }
   void drop_records();
+
+  // The task that the run is in: the thread that drives the CPU, or, where the machine's task is fixed, the
+  // process. Programs get its address, which leads nowhere for them. The first call by a thread that is new
+  // to the CPU takes a lock.
+  maps::HostObject& current_task();
+  bool is_task(uint64_t address) const {
+    return address != 0 && reinterpret_cast<uintptr_t>(task_.get()) == address;
+  }
 
   // A dynptr that a helper passes to a callback: not in memory that the program may touch.
   bool is_helper_dynptr(uint64_t address) const {
@@ -206,6 +229,8 @@ class Cpu : public RunState {
     admitted_maps_.clear();
   }
   void zero_stack();
+  // A new holder's thread may have the number of one that has ended.
+  void forget_task() { task_thread_ = 0; }
   bool may_access_value(const maps::Map& map, const maps::MemoryRange& range, uint64_t address, uint64_t size,
                         bool write, Region* lasting);
 
@@ -217,6 +242,8 @@ class Cpu : public RunState {
   std::vector<HeldRecord> records_;
   std::vector<uint64_t> helper_dynptrs_;
   std::vector<maps::Map*> admitted_maps_;
+  std::shared_ptr<maps::HostObject> task_;
+  int task_thread_ = 0;        // whose task it is
   void* lock_word_ = nullptr;  // of the lock that the running program holds
   uint32_t lock_slot_ = 0;     // where it took it, in checked mode
   const Program* lock_program_ = nullptr;

@@ -62,7 +62,8 @@ std::string describe(const Fault& fault) {
   if (line) out += fmt::format(" ({}:{})", line->file, line->line);
   out += ": " + cause(fault);
   if (fault.helper && fault.kind != FaultKind::kLock)
-    out += fmt::format(" (argument of helper bpf_{})", fault.helper);
+    out += fault.argument != 0 ? fmt::format(" (argument {} of helper bpf_{})", fault.argument, fault.helper)
+                               : fmt::format(" (argument of helper bpf_{})", fault.helper);
   return out;
 }
 

@@ -27,6 +27,7 @@ struct Fault {
   uint64_t address = 0;              // of the access; of a bad call the offending value
   uint64_t size = 0;                 // of the access, in bytes
   const char* helper = nullptr;      // the helper whose argument is at fault, or nullptr
+  uint8_t argument = 0;              // which of its arguments, from 1; 0: not known
   const char* reason = nullptr;      // of a lock fault
 };
 

@@ -1,5 +1,8 @@
 #include "vm/helper.hpp"
 
+#include <linux/bpf.h>
+
+#include <iterator>
 #include <utility>
 
 namespace skep::vm {
@@ -27,6 +30,13 @@ void HelperTable::put_custom(uint32_t id, std::string name, CustomHelper functio
   row.function = nullptr;
   row.custom = std::move(function);
   put(std::move(row));
+}
+
+const char* kernel_helper_name(uint64_t id) {
+#define SKEP_NAME(name) #name
+  static constexpr const char* kNames[] = {__BPF_FUNC_MAPPER(SKEP_NAME)};
+#undef SKEP_NAME
+  return id != 0 && id < std::size(kNames) ? kNames[id] : nullptr;
 }
 
 }  // namespace skep::vm

@@ -21,9 +21,10 @@ using CustomHelper = std::function<uint64_t(std::span<const uint64_t, 5>, Cpu&)>
 enum class Argument : uint8_t {
   kNone,
   kAnything,
-  kMap,          // a map of the program's
-  kMapKey,       // key_size readable bytes of the map given before
-  kMapValue,     // value_size readable bytes
+  kMap,       // a map of the program's
+  kMapKey,    // key_size readable bytes of the map given before
+  kMapValue,  // value_size readable bytes
+  kMapValueOrNull,
   kPoppedValue,  // value_size bytes that the helper writes, or reads where the map tests_values()
   kMemory,       // readable
   kMemoryOrNull,
@@ -40,9 +41,19 @@ enum class Argument : uint8_t {
   kSpinLock,         // a lock in the value of one of the program's maps
   kTimer,            // a timer there; the map given after it is that one
   kPointerField,     // a pointer there that is exchanged
+  kTaskOrNull,       // the task that the run is in
+  kSocket,           // the socket of the packet
 };
 
-enum class Returns : uint8_t { kInteger, kVoid, kMapValueOrNull, kRecordOrNull, kDynptrMemoryOrNull };
+enum class Returns : uint8_t {
+  kInteger,
+  kVoid,
+  kMapValueOrNull,
+  kRecordOrNull,
+  kDynptrMemoryOrNull,
+  kTask,
+  kSocketOrNull
+};
 
 // Helpers that the engines carry out themselves.
 enum class Special : uint8_t { kNone, kTailCall };
@@ -52,7 +63,7 @@ enum class Special : uint8_t { kNone, kTailCall };
 enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
 
 // Program types a helper is offered to.
-enum class Availability : uint8_t { kAll, kXdp, kSkb, kXdpOrTc };
+enum class Availability : uint8_t { kAll, kXdp, kSkb, kTc, kXdpOrTc, kTracing };
 
 // One row of the helper table.
 struct HelperRow {
@@ -61,7 +72,8 @@ struct HelperRow {
   std::array<Argument, 5> arguments{};
   Returns returns = Returns::kInteger;
   bool gpl_only = false;
-  bool under_lock = false;  // says itself what is wrong when a lock is held
+  bool under_lock = false;   // says itself what is wrong when a lock is held
+  bool walks_stack = false;  // asks the CPU which calls led to it
   Availability availability = Availability::kAll;
   Special special = Special::kNone;
   Intrinsic intrinsic = Intrinsic::kNone;
@@ -90,5 +102,8 @@ class HelperTable {
   std::deque<std::string> names_;  // of custom helpers
   std::unordered_map<uint64_t, const HelperRow*> by_id_;
 };
+
+// The name of a helper of the kernel's, be it in the table or not; nullptr: there is none of that id.
+const char* kernel_helper_name(uint64_t id);
 
 }  // namespace skep::vm

@@ -27,8 +27,8 @@ class ArgumentCheck {
       : cpu_(cpu), site_(site), helper_(helper), arguments_(arguments) {}
 
   bool run() {
-    for (size_t i = 0; i < arguments_.size(); ++i)
-      if (!check(i)) return false;
+    for (; argument_ < arguments_.size(); ++argument_)
+      if (!check(argument_)) return false;
     return true;
   }
 
@@ -49,6 +49,8 @@ class ArgumentCheck {
         return memory(value, map_ ? map_->spec().key_size : 0, false);
       case Argument::kMapValue:
         return memory(value, map_ ? map_->spec().value_size : 0, false);
+      case Argument::kMapValueOrNull:
+        return value == 0 || memory(value, map_ ? map_->spec().value_size : 0, false);
       case Argument::kPoppedValue:
         return memory(value, map_ ? map_->spec().value_size : 0, map_ == nullptr || !map_->tests_values());
       case Argument::kMemory:
@@ -75,6 +77,10 @@ class ArgumentCheck {
         return field(value, {maps::FieldKind::kTimer});
       case Argument::kPointerField:
         return field(value, {maps::FieldKind::kPointer, maps::FieldKind::kPerCpuPointer});
+      case Argument::kTaskOrNull:
+        return value == 0 || cpu_.is_task(value) || bad_call(value);
+      case Argument::kSocket:
+        return (cpu_.packet_context && cpu_.packet_context->has_socket_at(value)) || bad_call(value);
     }
     return false;
   }
@@ -106,7 +112,8 @@ class ArgumentCheck {
                 .program = site_.program,
                 .address = address,
                 .size = size,
-                .helper = helper_.name});
+                .helper = helper_.name,
+                .argument = number()});
     return false;
   }
 
@@ -148,14 +155,18 @@ class ArgumentCheck {
                 .slot = site_.slot,
                 .program = site_.program,
                 .address = value,
-                .helper = helper_.name});
+                .helper = helper_.name,
+                .argument = number()});
     return false;
   }
+
+  uint8_t number() const { return static_cast<uint8_t>(argument_ + 1); }
 
   Cpu& cpu_;
   const CallSite& site_;
   const HelperRow& helper_;
   const Arguments& arguments_;
+  size_t argument_ = 0;
   const maps::Map* map_ = nullptr;
   const maps::Map* field_map_ = nullptr;  // the one with the field given before
 };
@@ -213,7 +224,8 @@ HelperFunction helper_entry(const CallSite& site, Mode mode) {
 }
 
 bool entry_reads_call_site(const CallSite& site, Mode mode) {
-  return !site.helper || site.helper->custom ||
+  return !site.helper || site.helper->custom || site.helper->walks_stack ||
+         (site.program->notes_calls() && may_call_back(site)) ||
          (mode == Mode::kChecked && has_checked_arguments(*site.helper));
 }
 

@@ -170,7 +170,12 @@ class Lowering {
     const HelperRow* helper = nullptr;
     if (i.op == Op::kCallHelper) {
       helper = helpers_.find(static_cast<uint64_t>(i.imm));
-      if (!helper) return refuse(fmt::format("insn {}: invalid func unknown#{}", i.slot, i.imm));
+      if (!helper) {
+        const char* name = kernel_helper_name(static_cast<uint64_t>(i.imm));
+        if (name == nullptr) return refuse(fmt::format("insn {}: invalid func unknown#{}", i.slot, i.imm));
+        return refuse(
+            fmt::format("insn {}: program of this type cannot use helper bpf_{}#{}", i.slot, name, i.imm));
+      }
       if (!helper_available(*spec_.type, *helper))
         return refuse(fmt::format("insn {}: program of this type cannot use helper bpf_{}#{}", i.slot,
                                   helper->name, helper->id));
@@ -181,6 +186,7 @@ class Lowering {
     }
     if (helper && helper->special == Special::kTailCall && out_.code.size() > out_.subprograms.front().end)
       out_.functions_tail_call = true;
+    if (!helper || helper->walks_stack) out_.walks_stack = true;
     out_.call_sites.push_back({helper, &program_, i.slot});
     l.imm = reinterpret_cast<uintptr_t>(&out_.call_sites.back());
     return {};

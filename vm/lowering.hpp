@@ -135,6 +135,8 @@ struct Lowered {
   std::vector<std::shared_ptr<maps::Map>> maps;  // each once
   // A function other than the entry ends in another program, which then returns into this one.
   bool functions_tail_call = false;
+  // A helper that it calls asks which calls led there.
+  bool walks_stack = false;
 };
 
 // Refuses what cannot be executed at all: undecodable instructions, jumps out of a function, a missing exit,

@@ -36,6 +36,7 @@ Machine::Machine(const MachineOptions& options, std::span<const HelperRow> helpe
       helpers_(helpers),
       engines_(std::move(interpreter), std::move(jit)),
       epochs_(options.cpus),
+      host_objects_(epochs_),
       clock_(options.seed.has_value()),
       random_(options.seed ? *options.seed : host_random()) {
   if (options.seed) task_ = Task{1, 1, "skep"};
@@ -56,6 +57,8 @@ Task Machine::task() const {
 
 void Machine::set_task(Task task) { task_ = std::move(task); }
 
+int Machine::task_thread() const { return task_ ? getpid() : gettid(); }
+
 uint64_t Machine::next_random() {
   std::scoped_lock lock(random_mutex_);
   return random_.next();
@@ -66,7 +69,8 @@ maps::MapEnvironment Machine::map_environment() {
           .epochs = &epochs_,
           .hash_seed = static_cast<uint32_t>(next_random()),
           .devices = &devices_,
-          .timers = timers_.get()};
+          .timers = timers_.get(),
+          .host_objects = &host_objects_};
 }
 
 void Machine::trace(unsigned cpu, std::string_view line) {

@@ -18,6 +18,7 @@
 #include "vm/device.hpp"
 #include "vm/engine.hpp"
 #include "vm/helper.hpp"
+#include "vm/host_objects.hpp"
 
 namespace skep::vm {
 
@@ -74,8 +75,11 @@ class Machine {
   HelperTable& helpers() { return helpers_; }
   Clock& clock() { return clock_; }
   DeviceTable& devices() { return devices_; }
+  HostObjectTable& host_objects() { return host_objects_; }
   Task task() const;
   void set_task(Task task);  // not while programs run
+  // The host's thread that stands for it: the calling one, or the process's first where the task is fixed.
+  int task_thread() const;
 
   // A number from the machine's own stream; maps take their hash seeds from it.
   uint64_t next_random();
@@ -105,6 +109,7 @@ class Machine {
   Engines engines_;
   maps::EpochDomain epochs_;
   DeviceTable devices_;
+  HostObjectTable host_objects_;
   Clock clock_;
   std::optional<Task> task_;
   std::mutex random_mutex_;

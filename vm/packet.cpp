@@ -1,15 +1,24 @@
 #include "vm/packet.hpp"
 
 #include <fmt/format.h>
+#include <linux/ip.h>
+#include <netinet/ip6.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
+#include "vm/machine.hpp"
+
 namespace skep::vm {
 namespace {
+
+// In the context's page, behind every context.
+constexpr size_t kSocketOffset = 2048;
 
 constexpr uint32_t kMaxMetadata = 255;  // xdp_metalen_invalid: struct skb_shared_info's meta_len is a byte
 constexpr uint32_t kMaxWireLength = 65536;     // GSO_LEGACY_MAX_SIZE
@@ -139,8 +148,51 @@ Result<void> PacketContext::fill_skb(const PacketInput& input) {
     skb->gso_segs = from->gso_segs;
     skb->gso_size = from->gso_size;
   }
+  if (auto filled = fill_socket(link.protocol); !filled) return filled;
+  skb->sk = reinterpret_cast<bpf_sock*>(socket_.begin);
   publish();
   return {};
+}
+
+// The socket that the kernel's test run gives to an skb: one that has never been used, but for the addresses.
+Result<void> PacketContext::fill_socket(uint32_t protocol) {
+  constexpr uint32_t kIpv4 = 0x0008;  // ETH_P_IP and ETH_P_IPV6 in network order
+  constexpr uint32_t kIpv6 = 0xdd86;
+  constexpr uint32_t kClose = 7;  // TCP_CLOSE
+  auto* socket = new (static_cast<std::byte*>(context_) + kSocketOffset) bpf_sock{};
+  socket->state = kClose;
+  socket->rx_queue_mapping = -1;
+  const uint32_t header = link_header_ + PacketBuffer::kLinkHeader;
+  const uint32_t length = end_ - header;
+  if (protocol == kIpv4) {
+    if (length < sizeof(iphdr)) return fail(EINVAL, "the packet ends inside its IPv4 header");
+    socket->family = AF_INET;
+    std::memcpy(&socket->src_ip4, pointer<std::byte>(header) + offsetof(iphdr, saddr), 4);
+    std::memcpy(&socket->dst_ip4, pointer<std::byte>(header) + offsetof(iphdr, daddr), 4);
+  } else if (protocol == kIpv6) {
+    if (length < sizeof(ip6_hdr)) return fail(EINVAL, "the packet ends inside its IPv6 header");
+    socket->family = AF_INET6;
+    std::memcpy(socket->src_ip6, pointer<std::byte>(header) + offsetof(ip6_hdr, ip6_src), 16);
+    std::memcpy(socket->dst_ip6, pointer<std::byte>(header) + offsetof(ip6_hdr, ip6_dst), 16);
+  }
+  socket_ = {reinterpret_cast<uintptr_t>(socket), sizeof *socket};
+  return {};
+}
+
+PacketSocket::~PacketSocket() {
+  if (object_) owner_->end(std::move(object_));
+}
+
+maps::HostObject& PacketSocket::object(HostObjectTable& owner) {
+  if (!object_) {
+    owner_ = &owner;
+    object_ = std::make_shared<maps::HostObject>(maps::HostKind::kSocket, owner.next_cookie());
+  }
+  return *object_;
+}
+
+maps::HostObject& PacketContext::socket_object() {
+  return socket_object_.object(cpu_->machine().host_objects());
 }
 
 // What a former run left before the packet could be seen in this one. What is behind it is cleared when the

@@ -4,11 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "skep/error.hpp"
 #include "vm/cpu.hpp"
+#include "vm/host_objects.hpp"
 #include "vm/program_type.hpp"
 
 namespace skep::vm {
@@ -54,6 +57,22 @@ struct PacketInput {
 // The longest packet that a program of the type takes, in bytes.
 uint32_t max_packet_size(const ProgramType& type);
 
+// The object that a packet's socket is where something is kept for it. It ends with the packet.
+class PacketSocket {
+ public:
+  PacketSocket() = default;
+  PacketSocket(PacketSocket&& other) noexcept
+      : owner_(other.owner_), object_(std::exchange(other.object_, nullptr)) {}
+  PacketSocket& operator=(PacketSocket&&) = delete;
+  ~PacketSocket();
+  // Made on first use.
+  maps::HostObject& object(HostObjectTable& owner);
+
+ private:
+  HostObjectTable* owner_ = nullptr;
+  std::shared_ptr<maps::HostObject> object_;
+};
+
 // A packet on a CPU while programs run over it: the context and the region the packet takes, and what the
 // packet helpers do to them.
 class PacketContext {
@@ -65,6 +84,12 @@ class PacketContext {
   // The same in another buffer of the CPU's.
   static Result<PacketContext> create(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type,
                                       const PacketInput& input);
+
+  // The struct bpf_sock that an skb's `sk` leads to; size 0: there is none.
+  Region socket() const { return socket_; }
+  bool has_socket_at(uint64_t address) const { return socket_.size != 0 && address == socket_.begin; }
+  // What stands for it. Only where there is one.
+  maps::HostObject& socket_object();
 
   void* context() const { return context_; }
   uint32_t context_size() const { return type_->context_size; }
@@ -94,6 +119,7 @@ class PacketContext {
   PacketContext(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type);
   Result<void> fill_xdp(const PacketInput& input);
   Result<void> fill_skb(const PacketInput& input);
+  Result<void> fill_socket(uint32_t protocol);
   void clear_headroom();
   void publish();  // after data, data_end or data_meta moved
 
@@ -105,6 +131,8 @@ class PacketContext {
   uint32_t data_ = 0;
   uint32_t end_ = 0;
   uint32_t link_header_ = 0;
+  Region socket_;
+  PacketSocket socket_object_;
 };
 
 }  // namespace skep::vm

@@ -75,6 +75,9 @@ class Program final : public maps::Object, public std::enable_shared_from_this<P
   // what callbacks and tail calls' targets add.
   uint64_t stack_reach() const { return stack_reach_; }
   bool functions_tail_call() const { return lowered_.functions_tail_call; }
+  // Whether the engines note where it calls its functions (Cpu::note_call): it walks the stack, or a program
+  // that goes on in the place of one of its functions may.
+  bool notes_calls() const { return lowered_.walks_stack || lowered_.functions_tail_call; }
   // BPF_PROG_BIND_MAP: keeps a map alive with the program; the running program may not touch it by that.
   void bind_map(std::shared_ptr<maps::Map> map);
   std::vector<std::shared_ptr<maps::Map>> bound_maps() const;

@@ -36,7 +36,7 @@ constexpr std::array kSchedClsFields{
     SKEP_FIELD(__sk_buff, data_meta, false, false), SKEP_FIELD(__sk_buff, tstamp, false, true),
     SKEP_FIELD(__sk_buff, wire_len, true, false),   SKEP_FIELD(__sk_buff, gso_segs, true, false),
     SKEP_FIELD(__sk_buff, gso_size, true, false),   SKEP_FIELD(__sk_buff, tstamp_type, true, false),
-    SKEP_FIELD(__sk_buff, hwtstamp, false, false),
+    SKEP_FIELD(__sk_buff, hwtstamp, false, false),  SKEP_FIELD(__sk_buff, sk, false, false),
 };
 
 // sk_filter_is_valid_access: no packet pointers, and only cb to write.
@@ -49,9 +49,37 @@ constexpr std::array kSocketFilterFields{
     SKEP_FIELD(__sk_buff, ifindex, true, false),  SKEP_FIELD(__sk_buff, tc_index, true, false),
     SKEP_FIELD(__sk_buff, cb, true, true),        SKEP_FIELD(__sk_buff, hash, true, false),
     SKEP_FIELD(__sk_buff, napi_id, true, false),  SKEP_FIELD(__sk_buff, gso_segs, true, false),
-    SKEP_FIELD(__sk_buff, gso_size, true, false),
+    SKEP_FIELD(__sk_buff, gso_size, true, false), SKEP_FIELD(__sk_buff, sk, false, false),
+};
+
+// bpf_sock_is_valid_access. dst_port was 4 bytes once and may be read as such.
+constexpr std::array kSocketFields{
+    SKEP_FIELD(bpf_sock, bound_dev_if, false, false),
+    SKEP_FIELD(bpf_sock, family, true, false),
+    SKEP_FIELD(bpf_sock, type, true, false),
+    SKEP_FIELD(bpf_sock, protocol, true, false),
+    SKEP_FIELD(bpf_sock, mark, false, false),
+    SKEP_FIELD(bpf_sock, priority, false, false),
+    SKEP_FIELD(bpf_sock, src_ip4, true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[0], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[1], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[2], true, false),
+    SKEP_FIELD(bpf_sock, src_ip6[3], true, false),
+    SKEP_FIELD(bpf_sock, src_port, true, false),
+    SKEP_FIELD(bpf_sock, dst_port, true, false),
+    ContextField{offsetof(bpf_sock, dst_port), 4, false, false},
+    SKEP_FIELD(bpf_sock, dst_ip4, true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[0], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[1], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[2], true, false),
+    SKEP_FIELD(bpf_sock, dst_ip6[3], true, false),
+    SKEP_FIELD(bpf_sock, state, true, false),
+    SKEP_FIELD(bpf_sock, rx_queue_mapping, true, false),
 };
 #undef SKEP_FIELD
+
+// raw_tp_prog_is_valid_access: in any size.
+constexpr std::array kArgumentFields{ContextField{0, kMaxArguments * sizeof(uint64_t), true, false}};
 
 #define SKEP_VERDICT(name) \
   Verdict { name, #name }
@@ -91,9 +119,9 @@ constexpr auto kTypes = std::to_array<ProgramType>({
      .context_size = sizeof(xdp_md),
      .fields = kXdpFields,
      .verdicts = kXdpVerdicts},
-    {.id = BPF_PROG_TYPE_KPROBE, .name = "kprobe"},
-    {.id = BPF_PROG_TYPE_TRACEPOINT, .name = "tracepoint"},
-    {.id = BPF_PROG_TYPE_PERF_EVENT, .name = "perf_event"},
+    {.id = BPF_PROG_TYPE_KPROBE, .name = "kprobe", .tracing = true},
+    {.id = BPF_PROG_TYPE_TRACEPOINT, .name = "tracepoint", .tracing = true},
+    {.id = BPF_PROG_TYPE_PERF_EVENT, .name = "perf_event", .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SKB, .name = "cgroup_skb"},
     {.id = BPF_PROG_TYPE_CGROUP_SOCK, .name = "cgroup_sock"},
     {.id = BPF_PROG_TYPE_LWT_IN, .name = "lwt_in"},
@@ -103,13 +131,18 @@ constexpr auto kTypes = std::to_array<ProgramType>({
     {.id = BPF_PROG_TYPE_SK_SKB, .name = "sk_skb"},
     {.id = BPF_PROG_TYPE_CGROUP_DEVICE, .name = "cgroup_device"},
     {.id = BPF_PROG_TYPE_SK_MSG, .name = "sk_msg"},
-    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT, .name = "raw_tracepoint"},
+    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT,
+     .name = "raw_tracepoint",
+     .context = ContextKind::kArguments,
+     .context_size = kMaxArguments * sizeof(uint64_t),
+     .fields = kArgumentFields,
+     .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SOCK_ADDR, .name = "cgroup_sock_addr"},
     {.id = BPF_PROG_TYPE_LWT_SEG6LOCAL, .name = "lwt_seg6local"},
     {.id = BPF_PROG_TYPE_SK_REUSEPORT, .name = "sk_reuseport"},
     {.id = BPF_PROG_TYPE_FLOW_DISSECTOR, .name = "flow_dissector"},
     {.id = BPF_PROG_TYPE_CGROUP_SYSCTL, .name = "cgroup_sysctl"},
-    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE, .name = "raw_tracepoint_writable"},
+    {.id = BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE, .name = "raw_tracepoint_writable", .tracing = true},
     {.id = BPF_PROG_TYPE_CGROUP_SOCKOPT, .name = "cgroup_sockopt"},
     {.id = BPF_PROG_TYPE_SK_LOOKUP, .name = "sk_lookup"},
     {.id = BPF_PROG_TYPE_SYSCALL, .name = "syscall"},
@@ -142,15 +175,27 @@ const ProgramType& attached(const ProgramType& type, uint32_t attach_type) {
   return type.id == BPF_PROG_TYPE_XDP && attach_type == BPF_XDP_DEVMAP ? kDeviceMapProgram : type;
 }
 
-bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write) {
+namespace {
+
+bool access_allowed(std::span<const ContextField> fields, uint64_t offset, uint64_t size, bool write) {
   if (size == 0 || offset % size != 0) return false;
-  for (const ContextField& field : type.fields) {
+  for (const ContextField& field : fields) {
     if (offset < field.offset || offset + size > field.offset + field.size) continue;
     if (write && !field.writable) return false;
     if (field.size > sizeof(uint64_t)) return true;  // cb: an array of words, used in any size
     return size == field.size || (field.narrow && !write);
   }
   return false;
+}
+
+}  // namespace
+
+bool context_access_allowed(const ProgramType& type, uint64_t offset, uint64_t size, bool write) {
+  return access_allowed(type.fields, offset, size, write);
+}
+
+bool socket_access_allowed(uint64_t offset, uint64_t size, bool write) {
+  return access_allowed(kSocketFields, offset, size, write);
 }
 
 bool helper_available(const ProgramType& type, const HelperRow& helper) {
@@ -161,8 +206,12 @@ bool helper_available(const ProgramType& type, const HelperRow& helper) {
       return type.context == ContextKind::kXdp;
     case Availability::kSkb:
       return type.context == ContextKind::kSkb;
+    case Availability::kTc:
+      return type.link_layer;
     case Availability::kXdpOrTc:
       return type.context == ContextKind::kXdp || type.link_layer;
+    case Availability::kTracing:
+      return type.tracing;
   }
   return false;
 }

@@ -23,6 +23,7 @@ Runner::Runner(Cpu& cpu, const Program& program, const RunOptions& options)
   entry_ = executable_.entry();
   if (options.mode == Mode::kVerified && !clock_) quick_entry_ = entry_;
   cpu.prepare_runs(options.engine, options.mode);
+  cpu.forget_task();
 }
 
 void Runner::run_timers() { cpu_.machine().timers().run_due(cpu_); }
@@ -34,6 +35,13 @@ RunResult Runner::run(PacketContext& packet) {
   const RunResult result = call(reinterpret_cast<uintptr_t>(packet.context()), 0);
   cpu_.packet_context = nullptr;
   return result;
+}
+
+RunResult Runner::run(std::span<const uint64_t, kMaxArguments> arguments) {
+  begin();
+  const auto address = reinterpret_cast<uintptr_t>(arguments.data());
+  cpu_.run().context = {address, arguments.size_bytes()};
+  return call(address, 0);
 }
 
 RunResult Runner::run_other(const Program& program, PacketContext& packet) {

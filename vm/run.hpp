@@ -53,6 +53,8 @@ class Runner {
   }
   // Programs that run on packets, of the packet's type, only.
   RunResult run(PacketContext& packet);
+  // Programs that run on arguments only; the memory is theirs to read.
+  RunResult run(std::span<const uint64_t, kMaxArguments> arguments);
   // Runs another program on the CPU after a run. What that run reached is not given up.
   RunResult run_other(const Program& program, PacketContext& packet);
 

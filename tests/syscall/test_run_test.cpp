@@ -353,8 +353,8 @@ TEST_F(MachineRuns, OnAChosenCpu) {
   EXPECT_EQ(call(BPF_PROG_TEST_RUN, attributes), -EINVAL);
 }
 
-TEST_F(MachineRuns, RawTracepointsAreNotRun) {
-  const Fd program = load(BPF_PROG_TYPE_RAW_TRACEPOINT, return_value(0));
+TEST_F(MachineRuns, KernelProbesAreNotRun) {
+  const Fd program = load(BPF_PROG_TYPE_KPROBE, return_value(0));
   bpf_attr attributes{};
   attributes.test.prog_fd = program.field();
   EXPECT_EQ(call(BPF_PROG_TEST_RUN, attributes), -kNotSupported);

@@ -64,6 +64,22 @@ const Step* call_helper_checked(const Step* step, Activation& a, Cpu& cpu) {
 }
 
 template <Mode mode>
+const Step* noted_call(const Step* step, Activation& a, Cpu& cpu) {
+  cpu.note_call(a.r[isa::kFramePointer], Cpu::place_of(*cpu.program, step->charge.slot));
+  return CallLocal::finish<mode>(step, a, cpu);
+}
+template const Step* noted_call<Mode::kVerified>(const Step* step, Activation& a, Cpu& cpu);
+template const Step* noted_call<Mode::kChecked>(const Step* step, Activation& a, Cpu& cpu);
+
+template <Mode mode>
+const Step* noted_loop(const Step* step, Activation& a, Cpu& cpu) {
+  cpu.note_call(a.r[isa::kFramePointer], Cpu::place_of(*cpu.program, step->charge.slot));
+  return known_handlers(mode).begin_loop(step, a, cpu);
+}
+template const Step* noted_loop<Mode::kVerified>(const Step* step, Activation& a, Cpu& cpu);
+template const Step* noted_loop<Mode::kChecked>(const Step* step, Activation& a, Cpu& cpu);
+
+template <Mode mode>
 const Step* tail_call(const Step* step, Activation& a, Cpu& cpu) {
   cpu.frame_top = a.r[isa::kFramePointer];
   const auto& site = *reinterpret_cast<const CallSite*>(step->imm);

@@ -100,6 +100,13 @@ struct CallLocal {
   }
 };
 
+// A call of a program that notes_calls().
+template <Mode mode>
+const Step* noted_call(const Step* step, Activation& a, Cpu& cpu);
+// The same of a loop that is carried out in place.
+template <Mode mode>
+const Step* noted_loop(const Step* step, Activation& a, Cpu& cpu);
+
 struct MayGoto {
   template <Mode mode>
   [[gnu::always_inline]] static const Step* finish(const Step* step, Activation& a, Cpu& cpu) {

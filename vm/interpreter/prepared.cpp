@@ -27,13 +27,14 @@ bool inside_frame(const LoweredInstruction& i, const AccessKind& access) {
 // Makes the steps of a program.
 class Preparation {
  public:
-  Preparation(const Code& code, Mode mode, std::span<Step> steps, std::span<Lookup> lookups)
-      : code_(code),
+  Preparation(const Program& program, Mode mode, std::span<Step> steps, std::span<Lookup> lookups)
+      : code_(program.optimized(mode)),
         mode_(mode),
+        notes_calls_(program.notes_calls()),
         handlers_(known_handlers(mode)),
         steps_(steps),
         lookups_(lookups),
-        second_steps_(steps.subspan(code.instructions.size())) {}
+        second_steps_(steps.subspan(code_.instructions.size())) {}
 
   void run() {
     const std::span instructions(code_.instructions);
@@ -44,7 +45,9 @@ class Preparation {
     for (size_t n = instructions.size(); n-- > 0;) {
       const Treatment here = make_step(instructions[n], steps_[n]);
       Handler pair = nullptr;
-      if (n + 1 < instructions.size() && after_next <= after) pair = pair_handler(here, next);
+      if (n + 1 < instructions.size() && after_next <= after && !notes_call(instructions[n]) &&
+          !notes_call(instructions[n + 1]))
+        pair = pair_handler(here, next);
       if (pair) steps_[n].handler = pair;
       const uint32_t length = ends_flow(here.op) ? 1 : 1 + (pair ? after_next : after);
       after_next = std::exchange(after, length);
@@ -66,7 +69,7 @@ class Preparation {
     if (is_helper_call(i.op))
       make_helper_call(i, step);
     else if (i.op == Operation::kCallLocal)
-      step.imm = reinterpret_cast<uintptr_t>(&steps_[code_.functions[i.target].begin]);
+      make_local_call(i, step);
     else if (is_jump(i.op))
       step.off = distance(step, steps_[i.target]);
     return treatment;
@@ -74,6 +77,14 @@ class Preparation {
 
   static int32_t distance(const Step& from, const Step& to) {
     return static_cast<int32_t>(&to - &from) * static_cast<int32_t>(sizeof(Step));
+  }
+
+  bool notes_call(const LoweredInstruction& i) const { return notes_calls_ && i.op == Operation::kCallLocal; }
+
+  void make_local_call(const LoweredInstruction& i, Step& step) {
+    step.imm = reinterpret_cast<uintptr_t>(&steps_[code_.functions[i.target].begin]);
+    if (!notes_calls_) return;
+    step.handler = mode_ == Mode::kChecked ? noted_call<Mode::kChecked> : noted_call<Mode::kVerified>;
   }
 
   // One operation for all constants.
@@ -166,11 +177,14 @@ class Preparation {
               .scale = 0,
               .charge = {callback.length(), slot}};
     step.handler = handlers_.begin_loop;
+    if (notes_calls_)
+      step.handler = mode_ == Mode::kChecked ? noted_loop<Mode::kChecked> : noted_loop<Mode::kVerified>;
     step.imm = reinterpret_cast<uintptr_t>(&second);
   }
 
   const Code& code_;
   Mode mode_;
+  bool notes_calls_;
   const KnownHandlers& handlers_;
   std::span<Step> steps_;
   std::span<Lookup> lookups_;
@@ -211,7 +225,7 @@ Prepared::Prepared(const Program& program, Mode mode)
       mode_(mode),
       lookups_(code_.known_calls.size()),
       steps_(std::make_unique_for_overwrite<Step[]>(count_steps(code_))) {
-  Preparation(code_, mode, std::span(steps_.get(), count_steps(code_)), lookups_).run();
+  Preparation(program, mode, std::span(steps_.get(), count_steps(code_)), lookups_).run();
 }
 
 uint64_t Prepared::call(Cpu& cpu, const Subprogram& function, const Arguments& arguments) const {
