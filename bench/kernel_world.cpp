@@ -107,7 +107,9 @@ KernelLane KernelWorld::lane(const OperationRow& row, const char* program) const
   const bpf_map* map = bpf_object__find_map_by_name(object, row.map);
   RingDrain ring;
   if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF) ring = RingDrain(bpf_map__fd(map));
-  return {bpf_program__fd(bpf_object__find_program_by_name(object, program)), std::move(ring)};
+  const int descriptor = bpf_program__fd(bpf_object__find_program_by_name(object, program));
+  if (descriptor < 0) throw std::logic_error(fmt::format("{} was not loaded into the kernel", program));
+  return {descriptor, std::move(ring)};
 }
 
 uint64_t KernelWorld::map_bytes(const OperationRow& row) const {

@@ -24,10 +24,11 @@ namespace {
 
 constexpr unsigned kCpuCounts[] = {1, 2, 4, 64, 1024};
 constexpr uint32_t kEntriesForCpus = 65536;
+constexpr uint32_t kMostForMemory = 1 << 20;
 // With so much memory left over for others.
 constexpr uint64_t kSpare = uint64_t{1} << 30;
 // What an entry of all maps takes here and in the kernel, roughly and rather too much.
-constexpr uint64_t kBytesPerEntry = 300;
+constexpr uint64_t kBytesPerEntry = 200;
 
 constexpr OperationRow kMemoryRows[] = {
     {"lookup", "hash", "hash"},
@@ -57,10 +58,23 @@ std::string count(uint64_t number) {
   return number >= 1024 ? fmt::format("{}k", number >> 10) : fmt::format("{}", number);
 }
 
+// The first row, which is measured in any case, or all. The others take long to fill.
+std::span<const OperationRow> memory_rows(uint32_t entries) {
+  return std::span(kMemoryRows).first(entries <= kMostForMemory ? std::size(kMemoryRows) : 1);
+}
+
+std::vector<OperationRow> kernel_rows(uint32_t entries) {
+  std::vector<OperationRow> out(growth_rows().begin(), growth_rows().end());
+  const auto others = memory_rows(entries);
+  out.insert(out.end(), others.begin(), others.end());
+  return out;
+}
+
 // Maps of one size here and in the kernel; their memory is measured while they are filled.
 struct Size {
-  explicit Size(uint32_t entries) : entries(entries), skep(entries, 2), kernel(entries, kMemoryRows) {
-    for (const OperationRow& row : kMemoryRows) {
+  explicit Size(uint32_t entries)
+      : entries(entries), skep(entries, 2), kernel(entries, kernel_rows(entries)) {
+    for (const OperationRow& row : memory_rows(entries)) {
       const uint64_t before = resident_memory();
       skep.fill(row);
       bytes_here.push_back(static_cast<double>(resident_memory() - before) / entries);
@@ -157,6 +171,10 @@ void print_cpus(const Timings& timings, bool as_markdown) {
   table.print(as_markdown);
 }
 
+std::string bytes_cell(const std::vector<double>& bytes, size_t row) {
+  return row < bytes.size() ? fmt::format("{:.0f}", bytes[row]) : "-";
+}
+
 void print_memory(const std::vector<std::unique_ptr<Size>>& sizes, bool as_markdown) {
   std::vector<std::string> heading{"bytes for an entry of 4 + 8, full"};
   for (const auto& size : sizes) heading.push_back(count(size->entries));
@@ -165,8 +183,8 @@ void print_memory(const std::vector<std::unique_ptr<Size>>& sizes, bool as_markd
     std::vector<std::string> here{kMemoryRows[n].label};
     std::vector<std::string> there{"in the kernel"};
     for (const auto& size : sizes) {
-      here.push_back(fmt::format("{:.0f}", size->bytes_here[n]));
-      there.push_back(n < size->bytes_there.size() ? fmt::format("{:.0f}", size->bytes_there[n]) : "-");
+      here.push_back(bytes_cell(size->bytes_here, n));
+      there.push_back(bytes_cell(size->bytes_there, n));
     }
     table.add(std::move(here));
     table.add(std::move(there));
