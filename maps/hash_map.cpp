@@ -82,6 +82,21 @@ Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
   }
 }
 
+template <class Type>
+WalkedElement SizedLookup<Type>::step(Map& map, WalkPosition& position, unsigned cpu) noexcept {
+  auto& self = static_cast<Type&>(map);
+  const HashTable& table = self.table();
+  Element* element = nullptr;
+  if (position.element != nullptr) element = table.after(static_cast<Element*>(position.element));
+  while (element == nullptr) {
+    if (position.next == table.buckets()) return {};
+    table.prefetch_for(position.next);
+    element = table.first(position.next++);
+  }
+  position.element = element;
+  return {self.pool().key(element), self.Type::program_value(element, cpu)};
+}
+
 HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
     : Map(spec, environment),
       has_fields_(!spec.fields.empty()),
@@ -200,18 +215,6 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   }
   std::memcpy(out, &bucket, sizeof bucket);
   return result;
-}
-
-long HashMapBase::for_each(ElementVisitor& visitor, unsigned cpu) {
-  long visited = 0;
-  for (uint64_t bucket = 0; bucket < table_.buckets(); ++bucket) {
-    table_.prefetch_for(bucket);
-    for (Element* element = table_.first(bucket); element != nullptr; element = table_.after(element)) {
-      ++visited;
-      if (visitor.visit(pool_.key(element), program_value(element, cpu)) != 0) return visited;
-    }
-  }
-  return visited;
 }
 
 int HashMapBase::clear() {

@@ -8,11 +8,13 @@
 
 namespace skep::maps {
 
-// The functions that lookup_function() gives out, one template for all types and key sizes.
+// The functions that lookup_function() and step_function() give out, one template for all types and key
+// sizes.
 template <class Type>
 class SizedLookup {
  public:
   static Map::LookupFunction function_for(uint32_t key_size);
+  static WalkedElement step(Map& map, WalkPosition& position, unsigned cpu) noexcept;
 
  private:
   template <uint32_t kKeySize>
@@ -34,7 +36,6 @@ class HashMapBase : public Map {
   BatchCommands batch_commands() const override { return {true, true, true, true, true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int clear() override;
   MemoryRange value_containing(uintptr_t address) const override;
 
@@ -80,6 +81,7 @@ class HashMap final : public HashMapBase {
 
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override { return SizedLookup<HashMap>::step; }
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
   bool key_of_value(const void* value, void* key) const override;
@@ -106,6 +108,7 @@ class PerCpuHashMap final : public HashMapBase {
   size_t user_value_size() const override { return pool().value_stride() * cpus(); }
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override { return SizedLookup<PerCpuHashMap>::step; }
   void* lookup_percpu(const void* key, unsigned cpu) override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
