@@ -1,153 +1,182 @@
-// What do operations on maps cost inside programs, on one CPU and on several at once?
+// What do operations on maps cost inside programs, on one CPU and on two at once; in the kernel, and in
+// well-known containers? With --growth: how does it grow with entries and CPUs, and what memory do entries
+// take?
 //
 //   bench_maps [--entries=1024|65536|1048576|16777216] [--cpus=N] [--markdown] [Google Benchmark's options]
+//   bench_maps --growth [--markdown] [Google Benchmark's options]
 
-#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <charconv>
-#include <cstdio>
-#include <cstring>
-#include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
+#include "bench/lanes.hpp"
+#include "bench/map_growth.hpp"
 #include "bench/measure.hpp"
 #include "bench/table.hpp"
 #include "bench/timings.hpp"
-#include "skep/machine.hpp"
 
 namespace skep::bench {
 namespace {
 
-// As in maps.bpf.c.
-constexpr uint64_t kOperations = 256;
-
-constexpr std::array kThreads = {1, 2};
-
-// A program of maps.bpf.c, the map it is for, and the program whose time is that of the loop alone.
-struct Operation {
-  const char* program;
-  const char* label;
-  const char* map;
-  const char* loop;
-  bool whole_map = false;  // one operation for each element, not kOperations
-};
-constexpr Operation kOperationRows[] = {
-    {"lookup", "hash lookup, 4-byte key", "hash", "loop"},
-    {"lookup_wide", "hash lookup, 16-byte key", "hash_wide", "loop_wide"},
-    {"replace", "hash replace", "hash", "loop"},
-    {"reinsert", "hash delete + insert", "hash", "loop"},
-    {"reinsert_as_needed", "the same, NO_PREALLOC", "hash_as_needed", "loop"},
-    {"percpu_lookup", "percpu_hash lookup", "percpu_hash", "loop"},
-    {"percpu_update", "percpu_hash update", "percpu_hash", "loop"},
-    {"walk", "for_each, per element", "hash", nullptr, true},
-};
-constexpr const char* kLoops[] = {"loop", "loop_wide"};
+constexpr int kThreads[] = {1, 2};
 
 struct Setting {
-  uint64_t entries = 65536;
+  uint32_t entries = 65536;
   unsigned cpus = 2;
 };
 
-template <class T>
-T checked(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+// What an anchor does for a row.
+struct AnchorRow {
+  std::string_view program;
+  AnchorOperation operation;
+};
+constexpr AnchorRow kAnchorRows[] = {
+    {"lookup", AnchorOperation::kLookup},
+    {"replace", AnchorOperation::kReplace},
+    {"reinsert", AnchorOperation::kReinsert},
+    {"queue_push_pop", AnchorOperation::kPushPop},
+};
 
-// The machine with maps.bpf.c in it, all maps full: key n has the value n.
-class World {
+// Everything that is measured, and the table of it.
+class Comparison {
  public:
-  explicit World(const Setting& setting)
+  explicit Comparison(const Setting& setting)
       : setting_(setting),
-        machine_(checked(Machine::create(
-            {.cpus = setting.cpus, .seed = 1, .engine = Engine::kJit, .mode = Mode::kVerified}))),
-        object_(checked(machine_.open(fmt::format("{}/maps.{}.bpf.o", SKEP_BPF_DIR, setting.entries)))) {
-    checked(object_.load());
+        skep_(setting.entries, setting.cpus),
+        kernel_(setting.entries, operation_rows()),
+        loop_(make_loop_anchor(setting.entries)),
+        anchors_(make_anchors(setting.entries)) {
+    for (const int threads : kThreads)
+      if (has_processors(threads) && static_cast<unsigned>(threads) <= setting.cpus)
+        threads_.push_back(threads);
   }
 
-  // Fills the map if it is not full yet.
-  void fill(std::string_view name) {
-    const Map map = checked(object_.map(name));
-    if (map.next_key(std::nullopt)) return;
-    std::vector<std::byte> key(map.key_size());
-    std::vector<std::byte> value(map.user_value_size());
-    for (uint32_t n = 0; n < setting_.entries; ++n) {
-      const std::array<uint32_t, 4> words{n, 0, n, 1};
-      std::memcpy(key.data(), words.data(), key.size());
-      const uint64_t number = n;
-      for (size_t at = 0; at < value.size(); at += sizeof number)
-        std::memcpy(value.data() + at, &number, sizeof number);
-      checked(map.update(key, value));
+  void register_benchmarks() {
+    std::set<std::string_view> registered;
+    for (const OperationRow& row : operation_rows()) {
+      register_program(row, row.program);
+      if (row.loop != nullptr && registered.insert(row.loop).second) register_program(row, row.loop);
+    }
+    for (const int threads : threads_) {
+      register_anchor(*loop_, AnchorOperation::kLoop, setting_.entries, threads);
+      for (const auto& anchor : anchors_)
+        for (const AnchorRow& row : kAnchorRows)
+          if (anchor->has(row.operation)) register_anchor(*anchor, row.operation, setting_.entries, threads);
     }
   }
 
-  Runner runner(const char* program, unsigned cpu) const {
-    return checked(checked(object_.program(program)).runner(cpu));
+  void print(const Timings& timings, bool as_markdown) {
+    std::vector<std::string> heading{fmt::format("ns, {} entries, {} CPUs", setting_.entries, setting_.cpus),
+                                     "skep", "kernel", "skep : kernel"};
+    for (const auto& anchor : anchors_) heading.emplace_back(anchor->name());
+    Table table(heading);
+    for (const OperationRow& row : operation_rows()) table.add(cells(timings, row));
+    table.print(as_markdown);
+    if (!spreads_.empty())
+      fmt::print(
+          "\nHalf of the range that the middle half of the repetitions lies in: {:.0f}% of the time in the "
+          "middle of all rows, {:.0f}% at the most.\n",
+          100 * middle(spreads_), 100 * std::ranges::max(spreads_));
+    print_refusals();
   }
 
  private:
+  void register_program(const OperationRow& row, const char* program) {
+    if (skep_.has(row)) {
+      skep_.fill(row);
+      for (const int threads : threads_) register_skep(skep_, row, program, setting_.entries, threads);
+    }
+    if (kernel_.has(row)) {
+      kernel_.fill(row);
+      for (const int threads : threads_) register_kernel(kernel_, row, program, setting_.entries, threads);
+    }
+  }
+
+  // The time of `name` less that of `loop`.
+  std::optional<double> net(const Timings& timings, const std::string& name, const std::string& loop) {
+    const auto time = timings.find(name);
+    if (!time) return std::nullopt;
+    spreads_.push_back(time->spread());
+    if (loop.empty()) return time->median;
+    const auto off = timings.find(loop);
+    if (!off) return std::nullopt;
+    return time->median - off->median;
+  }
+
+  // One number for each number of threads.
+  template <class Number>
+  std::string cell(const Number& number) const {
+    std::string out;
+    for (const int threads : threads_) {
+      const std::optional<double> value = number(threads);
+      out += fmt::format("{}{}", out.empty() ? "" : " / ", value ? fmt::format("{:.2f}", *value) : "-");
+    }
+    return out;
+  }
+
+  std::vector<std::string> cells(const Timings& timings, const OperationRow& row) {
+    const auto skep = [&](int threads) {
+      return net(timings, skep_name(row.program, setting_.entries, threads),
+                 row.loop == nullptr ? "" : skep_name(row.loop, setting_.entries, threads));
+    };
+    const auto kernel = [&](int threads) {
+      return net(timings, kernel_name(row.program, setting_.entries, threads),
+                 row.loop == nullptr ? "" : kernel_name(row.loop, setting_.entries, threads));
+    };
+    const auto ratio = [&](int threads) -> std::optional<double> {
+      const auto here = skep(threads);
+      const auto there = kernel(threads);
+      if (!here || !there || *there <= 0) return std::nullopt;
+      return *here / *there;
+    };
+    std::vector<std::string> out{row.label, cell(skep), cell(kernel), cell(ratio)};
+    const auto* same = std::ranges::find(kAnchorRows, std::string_view(row.program), &AnchorRow::program);
+    for (const auto& anchor : anchors_) {
+      if (same == std::end(kAnchorRows) || !anchor->has(same->operation)) {
+        out.emplace_back();
+        continue;
+      }
+      out.push_back(cell([&](int threads) {
+        return net(timings, anchor_name(*anchor, same->operation, threads),
+                   anchor_name(*loop_, AnchorOperation::kLoop, threads));
+      }));
+    }
+    return out;
+  }
+
+  static double middle(std::vector<double> values) {
+    std::ranges::sort(values);
+    return values[values.size() / 2];
+  }
+
+  void print_refusals() const {
+    std::set<std::string> said;
+    const auto say = [&](const char* where, const OperationRow& row, const std::string& why) {
+      const std::string line = fmt::format("Not in {}: {}.bpf.o: {}", where, object_of(row), why);
+      if (said.insert(line).second) fmt::print("\n{}\n", line);
+    };
+    for (const OperationRow& row : operation_rows()) {
+      if (!skep_.has(row)) say("skep", row, skep_.refusal(row));
+      if (!kernel_.has(row)) say("the kernel", row, kernel_.refusal(row));
+    }
+    if (threads_.size() < std::size(kThreads))
+      fmt::print("\nOn one thread only: there are no two CPUs to run on at once.\n");
+  }
+
   Setting setting_;
-  Machine machine_;
-  Object object_;
+  MapWorld skep_;
+  KernelWorld kernel_;
+  std::unique_ptr<Anchor> loop_;
+  std::vector<std::unique_ptr<Anchor>> anchors_;
+  std::vector<int> threads_;
+  std::vector<double> spreads_;
 };
-
-std::string benchmark_name(const char* program, int threads) {
-  return fmt::format("{}/{}", program, threads);
-}
-
-uint64_t run_once(Runner& runner) {
-  const RunOutcome outcome = runner.run_in_place({});
-  if (outcome.faulted) throw std::runtime_error(runner.fault()->message);
-  return outcome.return_value;
-}
-
-// Every operation of a run finds its key; of two CPUs that delete and insert, one may find that the other has
-// just deleted it.
-void check(World& world, const char* program, uint64_t operations) {
-  Runner runner = world.runner(program, 0);
-  if (const uint64_t got = run_once(runner); got != operations)
-    throw std::runtime_error(fmt::format("{}: {}, not {}", program, got, operations));
-}
-
-void register_benchmark(World& world, const char* program, int threads, uint64_t operations) {
-  check(world, program, operations);
-  benchmark::RegisterBenchmark(benchmark_name(program, threads).c_str(), [&world, program, operations](
-                                                                             benchmark::State& state) {
-    Runner runner = world.runner(program, static_cast<unsigned>(state.thread_index()));
-    while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(operations)))
-      benchmark::DoNotOptimize(run_once(runner));
-  })->Threads(threads);
-}
-
-std::string cell(const Timings& timings, const Operation& operation, int threads) {
-  const auto time = timings.find(benchmark_name(operation.program, threads));
-  if (!time) return "-";
-  double loop = 0;
-  if (operation.loop != nullptr) {
-    const auto found = timings.find(benchmark_name(operation.loop, threads));
-    if (!found) return "-";
-    loop = found->median;
-  }
-  return with_spread(time->median - loop, *time);
-}
-
-void print_table(const Timings& timings, const Setting& setting, bool as_markdown) {
-  std::vector<std::string> heading{fmt::format("ns, {} entries, {} CPUs", setting.entries, setting.cpus)};
-  for (const int threads : kThreads) heading.push_back(fmt::format("on {} at once", threads));
-  Table table(heading);
-  for (const Operation& operation : kOperationRows) {
-    std::vector<std::string> row{operation.label};
-    for (const int threads : kThreads) row.push_back(cell(timings, operation, threads));
-    table.add(std::move(row));
-  }
-  table.print(as_markdown);
-}
 
 template <class Number>
 Number take_number(int& argc, char** argv, std::string_view flag, Number otherwise) {
@@ -168,25 +197,22 @@ Number take_number(int& argc, char** argv, std::string_view flag, Number otherwi
 
 int measure(int argc, char** argv) {
   const bool as_markdown = take_flag(argc, argv, "--markdown");
+  const bool growth = take_flag(argc, argv, "--growth");
   Setting setting;
   setting.entries = take_number(argc, argv, "--entries=", setting.entries);
   setting.cpus = take_number(argc, argv, "--cpus=", setting.cpus);
+  if (std::ranges::find(kEntryCounts, setting.entries) == std::end(kEntryCounts))
+    throw std::runtime_error(fmt::format("--entries={}: there are no programs for so many", setting.entries));
   initialize(argc, argv);
-  World world(setting);
-  for (const char* loop : kLoops)
-    for (const int threads : kThreads)
-      if (static_cast<unsigned>(threads) <= setting.cpus)
-        register_benchmark(world, loop, threads, kOperations);
-  for (const Operation& operation : kOperationRows) {
-    world.fill(operation.map);
-    for (const int threads : kThreads)
-      if (static_cast<unsigned>(threads) <= setting.cpus)
-        register_benchmark(world, operation.program, threads,
-                           operation.whole_map ? setting.entries : kOperations);
+  if (growth) {
+    measure_growth(as_markdown);
+    return 0;
   }
+  Comparison comparison(setting);
+  comparison.register_benchmarks();
   Timings timings;
   benchmark::RunSpecifiedBenchmarks(&timings);
-  print_table(timings, setting, as_markdown);
+  comparison.print(timings, as_markdown);
   return 0;
 }
 

@@ -1,117 +1,111 @@
-// What bench_maps runs: programs that do one thing to a map, kOperations times, with keys in random order.
-// Built once for each number of entries.
-
-#include <linux/bpf.h>
-
-#include <bpf/bpf_helpers.h>
-
-#ifndef ENTRIES
-#define ENTRIES 65536
-#endif
-
-// As in bench_maps.cpp.
-enum { kOperations = 256, kCpus = 1024 };
-
-char LICENSE[] SEC("license") = "GPL";
+// What bench_maps runs; see maps.bpf.h.
+#include "maps.bpf.h"
 
 struct wide_key {
   unsigned int words[4];
 };
 
-#define HASH(name, map_type, key_type, flags) \
-  struct {                                    \
-    __uint(type, map_type);                   \
-    __uint(max_entries, ENTRIES);             \
-    __uint(map_flags, flags);                 \
-    __type(key, key_type);                    \
-    __type(value, unsigned long);             \
-  } name SEC(".maps")
+struct prefix {
+  unsigned int length;
+  unsigned int address;
+};
 
-HASH(hash, BPF_MAP_TYPE_HASH, unsigned int, 0);
-HASH(hash_wide, BPF_MAP_TYPE_HASH, struct wide_key, 0);
-HASH(hash_as_needed, BPF_MAP_TYPE_HASH, unsigned int, BPF_F_NO_PREALLOC);
-HASH(percpu_hash, BPF_MAP_TYPE_PERCPU_HASH, unsigned int, 0);
+struct record {
+  unsigned long words[8];
+};
 
-// Each CPU goes on where its last run ended.
-struct generator {
-  unsigned long state;
-  unsigned long apart[15];
-} generators[kCpus];
+KEYED(array, BPF_MAP_TYPE_ARRAY, unsigned int, 0);
+KEYED(percpu_array, BPF_MAP_TYPE_PERCPU_ARRAY, unsigned int, 0);
+KEYED(hash, BPF_MAP_TYPE_HASH, unsigned int, 0);
+KEYED(hash_wide, BPF_MAP_TYPE_HASH, struct wide_key, 0);
+KEYED(hash_as_needed, BPF_MAP_TYPE_HASH, unsigned int, BPF_F_NO_PREALLOC);
+KEYED(percpu_hash, BPF_MAP_TYPE_PERCPU_HASH, unsigned int, 0);
 
-static struct generator* begin(unsigned long* state) {
-  struct generator* mine = &generators[bpf_get_smp_processor_id() & (kCpus - 1)];
-  *state = mine->state + bpf_get_smp_processor_id() * 0x9e3779b97f4a7c15UL;
-  return mine;
-}
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, kPrefixes);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct prefix);
+  __type(value, unsigned long);
+} trie SEC(".maps");
 
-static void end(struct generator* mine, unsigned long state) {
-  mine->state = state - bpf_get_smp_processor_id() * 0x9e3779b97f4a7c15UL;
-}
+struct {
+  __uint(type, BPF_MAP_TYPE_QUEUE);
+  __uint(max_entries, ENTRIES);
+  __type(value, unsigned long);
+} queue SEC(".maps");
 
-// BODY is done for every random `key`.
-#define PROGRAM(name, BODY)                                          \
-  SEC("raw") unsigned long name(void* memory) {                      \
-    unsigned long state, done = 0;                                   \
-    struct generator* mine = begin(&state);                          \
-    for (int n = 0; n < kOperations; ++n) {                          \
-      state = state * 6364136223846793005UL + 1442695040888963407UL; \
-      unsigned int key = (state >> 33) & (ENTRIES - 1);              \
-      BODY                                                           \
-    }                                                                \
-    end(mine, state);                                                \
-    return done;                                                     \
-  }
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 256 * 1024);
+} ring SEC(".maps");
 
-static void widen(struct wide_key* wide, unsigned int key) {
+static __always_inline void widen(struct wide_key* wide, unsigned int key) {
   wide->words[0] = key;
   wide->words[1] = 0;
   wide->words[2] = key;
   wide->words[3] = 1;
 }
 
-// What the others cost beside the map: the loop, the key and where it is written.
-PROGRAM(loop, {
-  volatile unsigned int written = key;
-  done += written != ENTRIES;
-})
+// An address within the prefix that make_key() in map_rows.cpp makes of the number.
+static __always_inline void make_address(struct prefix* prefix, unsigned int key) {
+  prefix->length = 32;
+  prefix->address = bpf_htonl((unsigned int)(((unsigned long)key * kPrefixes) >> 32) * 2654435761U);
+}
+
 PROGRAM(loop_wide, {
   struct wide_key wide;
   widen(&wide, key);
   asm volatile("" ::"r"(&wide) : "memory");
   done += wide.words[3];
 })
-
-PROGRAM(lookup, {
-  unsigned long* value = bpf_map_lookup_elem(&hash, &key);
-  if (value) done += *value == key;
+PROGRAM(loop_prefix, {
+  struct prefix prefix;
+  make_address(&prefix, state >> 32);
+  asm volatile("" ::"r"(&prefix) : "memory");
+  done += prefix.length == 32;
 })
+
+LOOKUP(array_lookup, array)
+LOOKUP(percpu_array_lookup, percpu_array)
+UPDATE(array_update, array)
+LOOKUP(lookup, hash)
 PROGRAM(lookup_wide, {
   struct wide_key wide;
   widen(&wide, key);
   unsigned long* value = bpf_map_lookup_elem(&hash_wide, &wide);
   if (value) done += *value == key;
 })
-PROGRAM(replace, {
-  unsigned long value = key;
-  done += bpf_map_update_elem(&hash, &key, &value, BPF_ANY) == 0;
+UPDATE(replace, hash)
+REINSERT(reinsert, hash)
+REINSERT(reinsert_as_needed, hash_as_needed)
+LOOKUP(percpu_lookup, percpu_hash)
+UPDATE(percpu_update, percpu_hash)
+
+PROGRAM(lpm_lookup, {
+  struct prefix prefix;
+  make_address(&prefix, state >> 32);
+  unsigned long* value = bpf_map_lookup_elem(&trie, &prefix);
+  done += value != 0;
 })
-PROGRAM(reinsert, {
+
+PROGRAM(queue_push_pop, {
   unsigned long value = key;
-  bpf_map_delete_elem(&hash, &key);
-  done += bpf_map_update_elem(&hash, &key, &value, BPF_ANY) == 0;
+  long refused = bpf_map_push_elem(&queue, &value, 0);
+  refused |= bpf_map_pop_elem(&queue, &value);
+  done += refused == 0;
 })
-PROGRAM(reinsert_as_needed, {
-  unsigned long value = key;
-  bpf_map_delete_elem(&hash_as_needed, &key);
-  done += bpf_map_update_elem(&hash_as_needed, &key, &value, BPF_ANY) == 0;
-})
-PROGRAM(percpu_lookup, {
-  unsigned long* value = bpf_map_lookup_elem(&percpu_hash, &key);
-  if (value) done += *value == key;
-})
-PROGRAM(percpu_update, {
-  unsigned long value = key;
-  done += bpf_map_update_elem(&percpu_hash, &key, &value, BPF_ANY) == 0;
+
+struct record sample;
+
+PROGRAM(ring_output, { done += bpf_ringbuf_output(&ring, &sample, sizeof sample, 0) == 0; })
+PROGRAM(ring_reserve, {
+  struct record* record = bpf_ringbuf_reserve(&ring, sizeof *record, 0);
+  if (record) {
+    record->words[0] = key;
+    bpf_ringbuf_submit(record, 0);
+    ++done;
+  }
 })
 
 struct bpf_map;
@@ -121,8 +115,12 @@ static long count(struct bpf_map* map, const unsigned int* key, unsigned long* v
   return 0;
 }
 
-SEC("raw") unsigned long walk(void* memory) {
-  unsigned long found = 0;
-  bpf_for_each_map_elem(&hash, count, &found, 0);
-  return found;
-}
+#define WALK(name, map)                              \
+  SEC("tc") int name(void* context) {                \
+    unsigned long found = 0;                         \
+    bpf_for_each_map_elem(&(map), count, &found, 0); \
+    return found;                                    \
+  }
+
+WALK(array_walk, array)
+WALK(walk, hash)

@@ -19,7 +19,9 @@ void Timings::ReportRuns(const std::vector<Run>& runs) {
     if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;
     // The kernel's time is a manual one, which stands in the place of the real time.
     const bool manual = run.run_name.time_type == "manual_time";
-    const double time = manual ? run.GetAdjustedRealTime() : run.GetAdjustedCPUTime();
+    // It is divided by the number of threads, as the CPU time is not.
+    const double time =
+        manual ? run.GetAdjustedRealTime() * static_cast<double>(run.threads) : run.GetAdjustedCPUTime();
     nanoseconds_[run.run_name.function_name].push_back(time * 1e9 /
                                                        benchmark::GetTimeUnitMultiplier(run.time_unit));
   }

@@ -45,6 +45,7 @@ std::span<const vm::HelperRow> builtin_helpers() {
       {.id = BPF_FUNC_for_each_map_elem,
        .name = "for_each_map_elem",
        .arguments = {kMap, kCallback, kCallbackContext, kAnything},
+       .intrinsic = vm::Intrinsic::kWalk,
        .function = for_each_map_elem},
       {.id = BPF_FUNC_ringbuf_output,
        .name = "ringbuf_output",

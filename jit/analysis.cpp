@@ -1,5 +1,6 @@
 #include "jit/analysis.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <tuple>
 
@@ -94,9 +95,18 @@ class FactFinder {
         return;
       case vm::Intrinsic::kLoop:
         f.names |= kArguments;
-        f.loops = f.has_frame = f.uses_cpu = true;
+        f.has_frame = f.uses_cpu = true;
+        f.loop_words = std::max(f.loop_words, kLoopWords);
         f.calls.push_back({known->callback->index, i.live_after});
         callbacks_.push_back(known->callback->index);
+        return;
+      case vm::Intrinsic::kWalk:
+        if (checked) return note_helper_call(f, i);
+        f.names |= kArguments;
+        f.has_frame = f.uses_cpu = true;
+        f.calls_cpp |= !inlined_layout(*known->map);
+        f.loop_words = std::max(f.loop_words, kWalkWords);
+        f.calls.push_back({known->callback->index, i.live_after});
         return;
     }
   }

@@ -24,6 +24,10 @@ struct LocalCall {
   RegisterSet live_after;
 };
 
+// The words of a function's native frame that its loops have, and its walks through maps.
+inline constexpr unsigned kLoopWords = 2;
+inline constexpr unsigned kWalkWords = kLoopWords + sizeof(maps::WalkPosition) / sizeof(uint64_t);
+
 // What has to be known of a function before it is translated. "It" is the function with all that it calls.
 struct FunctionFacts {
   RegisterSet names = 0;     // registers it may read or write
@@ -33,7 +37,7 @@ struct FunctionFacts {
   bool uses_cpu = false;
   bool tail_calls = false;
   bool moves_packet = false;
-  bool loops = false;               // calls a function in a loop of its own: kept off what it calls
+  unsigned loop_words = 0;  // of the frame, for loops of its own that call a function: kept off what it calls
   bool fresh_registers = false;     // is called by such a loop: begins with registers of 0 in checked mode
   std::vector<LocalCall> calls;     // its own
   std::vector<RegionCache> caches;  // its own; checked mode's

@@ -26,6 +26,8 @@ void Emitter::known_call(const Instruction& i, const vm::KnownCall& known) {
     case vm::Intrinsic::kLoop:
       if (program_.notes_calls()) note_call(i.slot);
       return loop({known.callback->index, i.live_after});
+    case vm::Intrinsic::kWalk:
+      return checked() ? ordinary_call(i) : walk(i, known);
   }
 }
 
@@ -240,34 +242,43 @@ void Emitter::loop(const LocalCall& call) {
   });
 }
 
-// Costs, faults and leaves behind what vm::Cpu::call_back() does; at least one call.
-void Emitter::loop_body(const LocalCall& call) {
+// Calls a function of the program once more from a loop. Costs, faults and leaves behind what
+// vm::Cpu::call_back() does. The arguments are set where kScratch has to be kept.
+void Emitter::enter_callback(const LocalCall& call, const std::function<void()>& set_arguments) {
   const vm::Subprogram& callback = program_.subprograms()[call.callee];
   const FunctionFacts& callee = analysis_.functions[call.callee];
-  const RegisterSet saved = saved_across(call);
   const uint32_t slot = program_.code()[callback.begin].slot;
+  const bool moves_frame = checked() || callee.has_frame;
+  take_fuel(imm(callback.length()), slot);
+  a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
+  a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
+  a_.ja(fault(vm::FaultKind::kCallDepth, slot));
+  set_arguments();
+  if (moves_frame) a_.mov(kFrame, kScratch);
+  a_.call(functions_[callback.index]);
+  if (moves_frame) a_.sub(kFrame, vm::kFrameSize);
+  if (callee.tail_calls) back_in_program();
+}
+
+// At least one call.
+void Emitter::loop_body(const LocalCall& call) {
+  const FunctionFacts& callee = analysis_.functions[call.callee];
+  const RegisterSet saved = saved_across(call);
   const Label again = a_.newLabel();
   const Label stop = a_.newLabel();
-  const bool moves_frame = checked() || callee.has_frame;
   Mem asked = loop_slot(1);
   asked.setSize(4);
   Mem made = asked.cloneAdjusted(4);
   save_registers(saved);
   if (checked()) a_.mov(run_state(offsetof(RunState, stack_written)), vm::kMaxFrames * vm::kFrameSize);
   a_.bind(again);
-  take_fuel(imm(callback.length()), slot);
-  a_.lea(kScratch, x86::ptr(kFrame, vm::kFrameSize));
-  a_.cmp(kScratch, run_state(offsetof(RunState, stack_end)));
-  a_.ja(fault(vm::FaultKind::kCallDepth, slot));
-  a_.mov(native(1).r32(), made);
-  a_.mov(native(2), loop_slot(0));
-  for (unsigned reg = 0; reg <= 9 && checked(); ++reg)
-    if (reg != 1 && reg != 2 && (callee.names & register_bit(reg)) != 0)
-      a_.xor_(native(reg).r32(), native(reg).r32());
-  if (moves_frame) a_.mov(kFrame, kScratch);
-  a_.call(functions_[callback.index]);
-  if (moves_frame) a_.sub(kFrame, vm::kFrameSize);
-  if (callee.tail_calls) back_in_program();
+  enter_callback(call, [&] {
+    a_.mov(native(1).r32(), made);
+    a_.mov(native(2), loop_slot(0));
+    for (unsigned reg = 0; reg <= 9 && checked(); ++reg)
+      if (reg != 1 && reg != 2 && (callee.names & register_bit(reg)) != 0)
+        a_.xor_(native(reg).r32(), native(reg).r32());
+  });
   a_.mov(x86::ecx, made);
   a_.inc(x86::ecx);
   a_.mov(made, x86::ecx);
@@ -279,6 +290,93 @@ void Emitter::loop_body(const LocalCall& call) {
   if (checked() && callee.moves_packet) checks_.drop();
   a_.mov(x86::eax, x86::ecx);
   restore_registers(saved);
+}
+
+// bpf_for_each_map_elem, of a known map and a function of this program; in verified mode.
+void Emitter::walk(const Instruction& i, const vm::KnownCall& known) {
+  const LocalCall call{known.callback->index, i.live_after};
+  const RegisterSet saved = saved_across(call);
+  const Label done = a_.newLabel();
+  const Label bad_flags = a_.newLabel();
+  a_.test(native(4), native(4));
+  a_.jnz(bad_flags);
+  a_.mov(loop_slot(0), native(3));
+  save_registers(saved);
+  if (const auto layout = inlined_layout(*known.map))
+    walk_array(call, *known.map, *layout);
+  else
+    walk_by_steps(call, *known.map);
+  restore_registers(saved);
+  a_.bind(done);
+  out_of_line(bad_flags, [this, done] {
+    a_.mov(x86::rax, imm(-EINVAL));
+    a_.jmp(done);
+  });
+}
+
+// A function of the map's type makes the steps.
+void Emitter::walk_by_steps(const LocalCall& call, maps::Map& map) {
+  const Label again = a_.newLabel();
+  const Label stop = a_.newLabel();
+  const Mem visited = loop_slot(1);
+  const auto map_address = reinterpret_cast<uintptr_t>(&map);
+  for (unsigned word = 1; word < kWalkWords; ++word) a_.mov(loop_slot(word), 0);
+  a_.bind(again);
+  move_immediate(x86::rdi, map_address);
+  a_.lea(x86::rsi, loop_slot(kLoopWords));
+  a_.mov(x86::edx, x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
+  this->call(reinterpret_cast<const void*>(map.step_function()));
+  a_.test(x86::rax, x86::rax);
+  a_.jz(stop);
+  a_.inc(visited);
+  enter_callback(call, [&] {
+    // The value is returned where the third argument goes.
+    a_.mov(native(2), x86::rax);
+    move_immediate(native(1), map_address);
+    a_.mov(native(4), loop_slot(0));
+  });
+  a_.test(x86::rax, x86::rax);
+  a_.jz(again);
+  a_.bind(stop);
+  a_.mov(x86::rax, visited);
+}
+
+// In the frame: how many elements were visited, the next one's value, and the key.
+void Emitter::walk_array(const LocalCall& call, const maps::Map& map, const maps::ArrayLayout& layout) {
+  const Label again = a_.newLabel();
+  const Label stop = a_.newLabel();
+  const Mem visited = loop_slot(1);
+  const Mem value = loop_slot(2);
+  const Mem key = loop_slot(3);
+  a_.mov(visited, 0);
+  move_immediate(x86::rax, reinterpret_cast<uintptr_t>(layout.elements));
+  if (layout.cpu_stride != 0) {
+    a_.mov(kAddress.r32(), x86::dword_ptr(kCpu, static_cast<int32_t>(offsetof(RunState, cpu))));
+    a_.emit(x86::Inst::kIdImul, kAddress, constant(static_cast<int32_t>(layout.cpu_stride), 64, kScratch));
+    a_.add(x86::rax, kAddress);
+  }
+  a_.mov(value, x86::rax);
+  a_.bind(again);
+  a_.mov(x86::rax, visited);
+  program_constant(kAddress, map.spec().max_entries);
+  a_.cmp(x86::rax, kAddress);
+  a_.jae(stop);
+  a_.mov(key, x86::rax);
+  a_.inc(x86::rax);
+  a_.mov(visited, x86::rax);
+  enter_callback(call, [&] {
+    a_.mov(native(3), value);
+    a_.mov(kAddress, native(3));
+    a_.emit(x86::Inst::kIdAdd, kAddress, constant(static_cast<int32_t>(layout.element_size), 64, x86::rax));
+    a_.mov(value, kAddress);
+    a_.lea(native(2), key);
+    move_immediate(native(1), reinterpret_cast<uintptr_t>(&map));
+    a_.mov(native(4), loop_slot(0));
+  });
+  a_.test(x86::rax, x86::rax);
+  a_.jz(again);
+  a_.bind(stop);
+  a_.mov(x86::rax, visited);
 }
 
 }  // namespace skep::jit

@@ -123,7 +123,7 @@ void Emitter::lay_out_frame(const vm::Subprogram& function) {
   facts_ = &analysis_.functions[function.index];
   saved_ = 0;
   for (const LocalCall& call : facts_->calls) saved_ |= saved_across(call);
-  const int front = std::popcount(saved_) + (facts_->loops ? kLoopWords : 0);
+  const int front = std::popcount(saved_) + static_cast<int>(facts_->loop_words);
   caches_at_ = front * static_cast<int>(sizeof(uint64_t));
   const int words = front + AccessChecks::frame_words(facts_->caches) + (function.uses_may_goto ? 1 : 0);
   // The return address makes it even.

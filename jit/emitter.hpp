@@ -159,6 +159,10 @@ class Emitter {
   void forget_values();
   void loop(const LocalCall& call);
   void loop_body(const LocalCall& call);
+  void walk(const Instruction& i, const vm::KnownCall& known);
+  void walk_by_steps(const LocalCall& call, maps::Map& map);
+  void walk_array(const LocalCall& call, const maps::Map& map, const maps::ArrayLayout& layout);
+  void enter_callback(const LocalCall& call, const std::function<void()>& set_arguments);
   void out_of_line(const Label& label, std::function<void()> emit);
   Mem loop_slot(unsigned word) const;
 
@@ -202,8 +206,5 @@ asmjit::x86::Inst::Id binary_instruction(isa::AluOp op);
 asmjit::x86::CondCode condition_code(isa::Condition condition);
 // The memory at base + (index << scale) + off of an operation.
 asmjit::x86::Mem memory(unsigned base, const vm::LoweredInstruction& i, unsigned bytes);
-
-// The words that a function's loops have in its native frame.
-inline constexpr int kLoopWords = 2;
 
 }  // namespace skep::jit

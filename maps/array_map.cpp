@@ -118,15 +118,13 @@ int ArrayMap::update(const void* key, const void* value, uint64_t flags, unsigne
   return 0;
 }
 
-long ArrayMap::for_each(ElementVisitor& visitor, unsigned /*cpu*/) {
-  uint32_t index = 0;
-  while (index < spec().max_entries) {
-    uint32_t key = index;
-    const long stop = visitor.visit(&key, value_at(index));
-    ++index;
-    if (stop != 0) break;
-  }
-  return index;
+Map::StepFunction ArrayMap::step_function() const {
+  return [](Map& map, WalkPosition& position, unsigned /*cpu*/) noexcept -> WalkedElement {
+    const auto& self = static_cast<const ArrayMap&>(map);
+    position.key = position.next++;
+    if (!self.holds(position.key)) return {};
+    return {&position.key, self.value_at(static_cast<uint32_t>(position.key))};
+  };
 }
 
 int ArrayMap::read(const void* key, void* value, uint64_t flags) {
@@ -184,15 +182,13 @@ int PerCpuArrayMap::update(const void* key, const void* value, uint64_t flags, u
   return 0;
 }
 
-long PerCpuArrayMap::for_each(ElementVisitor& visitor, unsigned cpu) {
-  uint32_t index = 0;
-  while (index < spec().max_entries) {
-    uint32_t key = index;
-    const long stop = visitor.visit(&key, value_at(index, cpu));
-    ++index;
-    if (stop != 0) break;
-  }
-  return index;
+Map::StepFunction PerCpuArrayMap::step_function() const {
+  return [](Map& map, WalkPosition& position, unsigned cpu) noexcept -> WalkedElement {
+    const auto& self = static_cast<const PerCpuArrayMap&>(map);
+    position.key = position.next++;
+    if (!self.holds(position.key)) return {};
+    return {&position.key, self.value_at(static_cast<uint32_t>(position.key), cpu)};
+  };
 }
 
 int PerCpuArrayMap::read(const void* key, void* value, uint64_t flags) {

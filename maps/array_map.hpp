@@ -23,7 +23,7 @@ class ArrayBase : public Map {
   ArrayBase(const MapSpec& spec, const MapEnvironment& environment, Mapping storage);
 
   static uint32_t index_of(const void* key);
-  bool holds(uint32_t index) const { return index < spec().max_entries; }
+  bool holds(uint64_t index) const { return index < spec().max_entries; }
   // What an update says before it touches an element, for a program and for user space.
   int check_update(uint32_t index, uint64_t flags) const;
   // Into an element and out of it, around the value's fields; BPF_F_LOCK: under its lock.
@@ -45,7 +45,7 @@ class ArrayMap final : public ArrayBase {
 
   void* lookup(const void* key, unsigned cpu) override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
+  StepFunction step_function() const override;
   int read(const void* key, void* value, uint64_t flags) override;
   int write(const void* key, const void* value, uint64_t flags) override;
   void* direct_value() override;
@@ -70,7 +70,7 @@ class PerCpuArrayMap final : public ArrayBase {
   void* lookup(const void* key, unsigned cpu) override;
   void* lookup_percpu(const void* key, unsigned cpu) override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
+  StepFunction step_function() const override;
   int read(const void* key, void* value, uint64_t flags) override;
   int write(const void* key, const void* value, uint64_t flags) override;
   std::optional<ArrayLayout> array_layout() const override {

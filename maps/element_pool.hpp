@@ -40,7 +40,7 @@ struct CpuValues {
 // in a batch only.
 //
 // Guarantees
-//  - Memory is zero when it is given out for the first time, and committed no earlier.
+//  - Memory is zero when it is given out for the first time, and committed no earlier, page by page.
 //  - A retired element is given out again only after every participant that could reach it has left.
 //  - While the host has memory acquire() succeeds, also when all that is free still waits for its epoch or
 //    lies in caches of other CPUs: then the pool grows by a chunk. So the pool never bounds how many elements

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "maps/element_pool.hpp"
+#include "maps/huge_pages.hpp"
 #include "maps/value_copy.hpp"
 
 // The pool's functions, for those who instantiate it.
@@ -90,6 +91,7 @@ std::unique_ptr<typename BasicElementPool<Atomics>::Chunk> BasicElementPool<Atom
   chunk->memory = Mapping::anonymous(element_stride_ * count);
   if (!chunk->memory) return nullptr;
   chunk->begin = chunk->memory.data() + prefix_;
+  prefer_huge_pages(chunk->memory);
   if (cpu_values_ != 0) {
     constexpr size_t kLinePair = 2 * kCacheLine;
     chunk->cpu_stride = (value_stride_ * count + kLinePair - 1) / kLinePair * kLinePair;

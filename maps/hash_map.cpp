@@ -141,18 +141,6 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   return result;
 }
 
-long HashMapBase::for_each(ElementVisitor& visitor, unsigned cpu) {
-  long visited = 0;
-  for (uint64_t bucket = 0; bucket < table_.buckets(); ++bucket) {
-    table_.prefetch_for(bucket);
-    for (Element* element = table_.first(bucket); element != nullptr; element = table_.after(element)) {
-      ++visited;
-      if (visitor.visit(pool_.key(element), program_value(element, cpu)) != 0) return visited;
-    }
-  }
-  return visited;
-}
-
 int HashMapBase::clear() {
   if (timers() != nullptr && spec().fields.has(FieldKind::kTimer)) timers()->release_all(*this);
   clear_table();
@@ -251,6 +239,8 @@ Map::LookupFunction HashMap::lookup_function() const {
   return SizedLookup<HashMap>::function_for(spec().key_size);
 }
 
+Map::StepFunction HashMap::step_function() const { return SizedLookup<HashMap>::step; }
+
 int HashMap::put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache) {
   if (has_fields()) [[unlikely]]
     return put_around_fields(key, value, flags, cache);
@@ -304,6 +294,8 @@ void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
 Map::LookupFunction PerCpuHashMap::lookup_function() const {
   return SizedLookup<PerCpuHashMap>::function_for(spec().key_size);
 }
+
+Map::StepFunction PerCpuHashMap::step_function() const { return SizedLookup<PerCpuHashMap>::step; }
 
 int PerCpuHashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
   if (flags > BPF_EXIST) return -EINVAL;

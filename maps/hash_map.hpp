@@ -26,7 +26,6 @@ class HashMapBase : public Map {
   BatchCommands batch_commands() const override { return {true, true, true, true, true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
   int clear() override;
   MemoryRange value_containing(uintptr_t address) const override;
 
@@ -130,6 +129,7 @@ class HashMap final : public SingleValueHash {
 
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 
@@ -150,6 +150,7 @@ class PerCpuHashMap final : public PerCpuHash {
 
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 

@@ -40,7 +40,6 @@ Map::LookupFunction HashOfMaps::lookup_function() const {
 }
 
 int HashOfMaps::erase_on(const void* /*key*/, unsigned /*cpu*/) { return -kNotSupported; }
-long HashOfMaps::for_each(ElementVisitor& /*visitor*/, unsigned /*cpu*/) { return -kNotSupported; }
 
 int HashOfMaps::write(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/) { return -EINVAL; }
 

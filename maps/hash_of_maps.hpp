@@ -24,7 +24,6 @@ class HashOfMaps final : public HashMapBase {
   LookupFunction lookup_function() const override;
   // What programs may not do, as the kernel's verifier has it.
   int erase_on(const void* key, unsigned cpu) override;
-  long for_each(ElementVisitor& visitor, unsigned cpu) override;
 
   int write(const void* key, const void* value, uint64_t flags) override;
   int read_and_erase(const void* key, void* value, uint64_t flags) override;

@@ -76,12 +76,14 @@ class BasicHashTable {
     return find(key, kKeySize);
   }
 
-  // For walks through the whole table: fetches what they come to a few buckets later.
+  // For walks through the whole table: fetches what they come to a few buckets later, the first elements of
+  // chains before the second and the third ones, which only these lead to.
   void prefetch_for(uint64_t bucket) const {
-    constexpr uint64_t kAhead = 16;
-    // Relaxed: a hint.
-    if (bucket + kAhead <= mask_)
-      __builtin_prefetch(to_element(head(bucket + kAhead).load(std::memory_order_relaxed)));
+    constexpr uint64_t kAhead = 8;
+    if (bucket + 3 * kAhead > mask_) return;
+    prefetch_place(bucket + 3 * kAhead, 0);
+    prefetch_place(bucket + 2 * kAhead, 1);
+    prefetch_place(bucket + kAhead, 2);
   }
 
   // Walks through a chain: what is in the table at the front of it or behind an element, which may be gone.
@@ -153,6 +155,14 @@ class BasicHashTable {
 
   // An element for the key before it is published.
   class Fresh;
+
+  // Acquire, as in first(): the element is looked into.
+  void prefetch_place(uint64_t bucket, unsigned place) const {
+    const Element* element = to_element(head(bucket).load(std::memory_order_acquire));
+    for (; place != 0 && element != nullptr; --place)
+      element = to_element(element->next.load(std::memory_order_acquire));
+    __builtin_prefetch(element);
+  }
 
   static Element* to_element(uintptr_t word) { return reinterpret_cast<Element*>(word & ~kMarks); }
   static uintptr_t to_word(const Element* element) { return reinterpret_cast<uintptr_t>(element); }

@@ -4,6 +4,7 @@
 
 #include "maps/element_pool_impl.hpp"
 #include "maps/hash_table.hpp"
+#include "maps/huge_pages.hpp"
 
 // The table's functions, for those who instantiate it.
 
@@ -19,6 +20,7 @@ BasicHashTable<Atomics>::BasicHashTable(Pool& pool, unsigned cpus, uint32_t key_
       heads_(Mapping::anonymous(buckets * sizeof(Atomic<uintptr_t>))),
       places_(cpus, max_entries) {
   static_assert(sizeof(Atomic<uintptr_t>) == sizeof(uintptr_t), "zeroed pages are empty buckets");
+  prefer_huge_pages(heads_);
 }
 
 // Finds the key and unlinks what is marked on the way.

@@ -63,6 +63,8 @@ Map::LookupFunction LruHashMap::lookup_function() const {
   return SizedLookup<LruHashMap>::function_for(spec().key_size);
 }
 
+Map::StepFunction LruHashMap::step_function() const { return SizedLookup<LruHashMap>::step; }
+
 int LruHashMap::put(const void* key, const void* value, uint64_t flags, ElementPool::Cache& cache) {
   if (flags > BPF_EXIST) return -EINVAL;
   return lru_.put(
@@ -103,6 +105,8 @@ void* LruPerCpuHashMap::lookup(const void* key, unsigned cpu) {
 Map::LookupFunction LruPerCpuHashMap::lookup_function() const {
   return SizedLookup<LruPerCpuHashMap>::function_for(spec().key_size);
 }
+
+Map::StepFunction LruPerCpuHashMap::step_function() const { return SizedLookup<LruPerCpuHashMap>::step; }
 
 int LruPerCpuHashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
   if (flags > BPF_EXIST) return -EINVAL;

@@ -20,6 +20,7 @@ class LruHashMap final : public SingleValueHash {
   uint32_t size() const override { return lru_.size(); }
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 
@@ -46,6 +47,7 @@ class LruPerCpuHashMap final : public PerCpuHash {
   uint32_t size() const override { return lru_.size(); }
   void* lookup(const void* key, unsigned cpu) override;
   LookupFunction lookup_function() const override;
+  StepFunction step_function() const override;
   int update(const void* key, const void* value, uint64_t flags, unsigned cpu) override;
   int write(const void* key, const void* value, uint64_t flags) override;
 

@@ -17,6 +17,17 @@ Map::~Map() {
 
 size_t Map::user_value_size() const { return spec_.value_size; }
 
+long Map::for_each(ElementVisitor& visitor, unsigned cpu) {
+  const StepFunction step = step_function();
+  if (step == nullptr) return -kNotSupported;
+  WalkPosition position;
+  for (long visited = 1;; ++visited) {
+    const WalkedElement element = step(*this, position, cpu);
+    if (element.key == nullptr) return visited - 1;
+    if (visitor.visit(element.key, element.value) != 0) return visited;
+  }
+}
+
 // What a type does not override it does not support.
 void* Map::lookup(const void* /*key*/, unsigned /*cpu*/) { return nullptr; }
 void* Map::lookup_percpu(const void* /*key*/, unsigned /*cpu*/) { return nullptr; }
@@ -28,7 +39,6 @@ int Map::erase_on(const void* key, unsigned /*cpu*/) { return erase(key); }
 int Map::push(const void* /*value*/, uint64_t /*flags*/, unsigned /*cpu*/) { return -kNotSupported; }
 int Map::pop(void* /*value*/, unsigned /*cpu*/) { return -kNotSupported; }
 int Map::peek(void* /*value*/) { return -kNotSupported; }
-long Map::for_each(ElementVisitor& /*visitor*/, unsigned /*cpu*/) { return -kNotSupported; }
 
 int Map::read(const void* /*key*/, void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }
 int Map::write(const void* /*key*/, const void* /*value*/, uint64_t /*flags*/) { return -kNotSupported; }

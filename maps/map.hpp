@@ -111,6 +111,17 @@ class ElementVisitor {
   ~ElementVisitor() = default;
 };
 
+// Where a walk through a map's elements stands (Map::step_function()). All zero: before the first.
+struct WalkPosition {
+  uint64_t next = 0;  // an index or a bucket
+  void* element = nullptr;
+  uint64_t key = 0;  // of an array's element
+};
+struct WalkedElement {
+  const void* key = nullptr;  // nullptr: there are no more
+  void* value = nullptr;
+};
+
 struct BatchCommands {
   bool lookup = false;
   bool update = false;
@@ -177,8 +188,13 @@ class Map {
   virtual int pop(void* value, unsigned cpu);
   virtual int peek(void* value);
   virtual bool tests_values() const { return false; }
-  // The number of elements visited, or an error. `cpu` chooses the value of a per-CPU map.
-  virtual long for_each(ElementVisitor& visitor, unsigned cpu);
+  // A function that goes to the next element of a walk; `cpu` chooses the value of a per-CPU map. nullptr:
+  // the type has no walks. Others may change the map between two steps: what is in it all the time is met
+  // once.
+  using StepFunction = WalkedElement (*)(Map& map, WalkPosition& position, unsigned cpu) noexcept;
+  virtual StepFunction step_function() const { return nullptr; }
+  // The whole walk: the number of elements visited, or an error.
+  long for_each(ElementVisitor& visitor, unsigned cpu);
 
   // User side.
   virtual int read(const void* key, void* value, uint64_t flags);

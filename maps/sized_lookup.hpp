@@ -7,8 +7,9 @@
 
 namespace skep::maps {
 
-// The functions that lookup_function() gives out: what the maps' lookup() does, made for a map type and a key
-// size, one template for all. The type befriends it and has found(element, cpu), the value for a program.
+// The functions that lookup_function() and step_function() give out, made for a map type and, what lookup()
+// does, for a key size: one template for all. The type befriends it and has found(element, cpu), the value
+// that a lookup gives a program.
 template <class Type>
 class SizedLookup {
  public:
@@ -25,6 +26,20 @@ class SizedLookup {
           return static_cast<Type&>(map).Type::lookup(key, cpu);
         };
     }
+  }
+
+  static WalkedElement step(Map& map, WalkPosition& position, unsigned cpu) noexcept {
+    auto& self = static_cast<Type&>(map);
+    const HashTable& table = self.table();
+    Element* element = nullptr;
+    if (position.element != nullptr) element = table.after(static_cast<Element*>(position.element));
+    while (element == nullptr) {
+      if (position.next == table.buckets()) return {};
+      table.prefetch_for(position.next);
+      element = table.first(position.next++);
+    }
+    position.element = element;
+    return {self.pool().key(element), self.Type::program_value(element, cpu)};
   }
 
  private:

@@ -60,7 +60,7 @@ enum class Special : uint8_t { kNone, kTailCall };
 
 // Helpers that the engines may carry out themselves where their arguments are known. What they do then is
 // what the row's function does.
-enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop };
+enum class Intrinsic : uint8_t { kNone, kProcessorId, kMapLookup, kLoop, kWalk };
 
 // Program types a helper is offered to.
 enum class Availability : uint8_t { kAll, kXdp, kSkb, kTc, kXdpOrTc, kTracing };

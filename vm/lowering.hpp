@@ -61,9 +61,9 @@ static_assert(sizeof(LoweredInstruction) == 32);
 // A helper call whose arguments are known so far that the engines can carry it out themselves: tail calls,
 // and the helpers whose row names an intrinsic.
 struct KnownCall {
-  maps::Map* map = nullptr;              // tail calls: a program array; lookups
+  maps::Map* map = nullptr;              // tail calls: a program array; lookups, walks
   std::optional<uint32_t> index;         // tail calls: into the array, where that is known
-  const Subprogram* callback = nullptr;  // loops
+  const Subprogram* callback = nullptr;  // loops, walks
 };
 
 // A program's operations as the engines get them, function after function in the order of its subprograms.

@@ -314,6 +314,94 @@ TEST_F(Loops, OfFunctionsThatAreNotKnown) {
   for (const Mode mode : kModes) EXPECT_EQ(run(text + kAdd, mode, 1000, 0).r0, 3u);
 }
 
+class Walks : public Lookups {
+ protected:
+  static std::string walk(int map, const std::string& callback, const std::string& flags = "0") {
+    return "r1 = map_by_fd(" + std::to_string(map) + ")\nr2 = code_addr(" + callback +
+           ")\nr3 = r10\nr3 += -8\nr4 = " + flags + "\ncall 164\n";
+  }
+  static constexpr const char* kZero = "*(u64 *)(r10 + -8) = 0\n";
+  static constexpr const char* kSum = "r0 = *(u64 *)(r10 + -8)\nexit\n";
+  // Adds 1000 times the key and the value to what the context points at.
+  static constexpr const char* kAdd =
+      "add:\nr5 = *(u8 *)(r2 + 0)\nr5 *= 1000\nr3 = *(u8 *)(r3 + 0)\nr5 += r3\nr3 = *(u64 *)(r4 + 0)\n"
+      "r5 += r3\n*(u64 *)(r4 + 0) = r5\nr0 = 0\nexit\n";
+  // Keys are 0 to 4, and values 10 times the key and 2, the CPU's number.
+  static constexpr uint64_t kSumOfAll = 10110;
+};
+
+TEST_F(Walks, MeetEveryElement) {
+  for (const uint32_t type :
+       {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH}) {
+    for (const uint32_t value_size : {8u, 12u, 48u}) {
+      const int map = add(type, 4, value_size);
+      expect_result(kZero + walk(map, "add") + "exit\n" + kAdd, 5);
+      expect_result(kZero + walk(map, "add") + kSum + kAdd, kSumOfAll);
+    }
+  }
+  const int wide = add(BPF_MAP_TYPE_HASH, 12, 8);
+  expect_result(kZero + walk(wide, "add") + kSum + kAdd, kSumOfAll);
+  const int empty = pair_.add_map(
+      {.type = BPF_MAP_TYPE_HASH, .key_size = 4, .value_size = 8, .max_entries = 100, .name = "empty"});
+  expect_result(kZero + walk(empty, "add") + "exit\n" + kAdd, 0);
+}
+
+TEST_F(Walks, RefuseFlags) {
+  for (const uint32_t type : {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH})
+    for (const char* flags : {"1", "0x100000000 ll"})
+      expect_result(walk(add(type, 4, 8), "add", flags) + "exit\n" + kAdd, error(EINVAL));
+}
+
+TEST_F(Walks, EndWhereTheCallbackSays) {
+  const int array = add(BPF_MAP_TYPE_ARRAY, 4, 8);
+  expect_result(
+      walk(array, "f") + "exit\nf:\nr0 = 0\nr2 = *(u32 *)(r2 + 0)\nif r2 != 3 goto out\nr0 = 1\nout:\nexit",
+      4);
+  for (const int map : {array, add(BPF_MAP_TYPE_PERCPU_HASH, 4, 8)})
+    expect_result(walk(map, "f") + "exit\nf:\nr0 = 0x100000000 ll\nexit", 1);
+}
+
+TEST_F(Walks, KeepTheCallersRegisters) {
+  for (const uint32_t type : {BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH}) {
+    const int map = add(type, 4, 8);
+    expect_result("r6 = 6\nr7 = 70\nr8 = 800\nr9 = 9000\n" + walk(map, "f") +
+                      "r0 += r6\nr0 += r7\nr0 += r8\nr0 += r9\nexit\n"
+                      "f:\nr6 = 1\nr7 = 1\nr8 = 1\nr9 = 1\nr0 = 0\nexit",
+                  9881);
+  }
+}
+
+// The key's and the value's memory are arguments of a call that the callback makes.
+TEST_F(Walks, ReplaceElementsOnTheWay) {
+  const int map = add(BPF_MAP_TYPE_HASH, 4, 8);
+  expect_result(walk(map, "f") + "exit\nf:\nr4 = 0\ncall 2\nexit", 5);
+  expect_result(kZero + walk(map, "add") + kSum + kAdd, kSumOfAll);
+}
+
+TEST_F(Walks, InWalks) {
+  const int array = add(BPF_MAP_TYPE_ARRAY, 4, 8);
+  const int hash = add(BPF_MAP_TYPE_HASH, 4, 8);
+  const std::string text = "*(u64 *)(r10 + -8) = 0\n" + walk(hash, "outer") +
+                           "exit\nouter:\n*(u64 *)(r10 + -8) = 0\nr6 = r4\n" + walk(array, "add") +
+                           "r0 += -5\nexit\n" + kAdd;
+  expect_result(text, 5, 2);
+}
+
+TEST_F(Walks, CostFuel) {
+  const int map = add(BPF_MAP_TYPE_ARRAY, 4, 8);
+  const std::string text = walk(map, "f") + "exit\nf:\nr0 = 0\nexit";
+  // Two instructions for each of five elements.
+  EXPECT_EQ(run(text, Mode::kVerified, 9).kind, FaultKind::kFuel);
+  EXPECT_EQ(run(text, Mode::kVerified, 10).fuel, 0);
+  EXPECT_EQ(run(text, Mode::kVerified, 10).r0, 5u);
+}
+
+TEST_F(Walks, FaultsInCallbacks) {
+  const Outcome out = expect_fault(
+      walk(add(BPF_MAP_TYPE_HASH, 4, 8), "f") + "exit\nf:\nr0 = *(u64 *)(r3 + 8)\nexit", FaultKind::kMemory);
+  EXPECT_EQ(out.size, 8u);
+}
+
 // What an embedder puts in a helper's place is called.
 TEST_F(KnownCalls, NotOfHelpersPutInTheirPlace) {
   pair_.machine().helpers().put_custom(BPF_FUNC_get_smp_processor_id, "mine",

@@ -103,6 +103,10 @@ class Preparation {
     const auto& site = *reinterpret_cast<const CallSite*>(i.imm);
     const KnownCall* known = code_.known_call(i);
     if (known && !admits_map(*known)) return make_known_call(site, *known, step);
+    make_ordinary_call(site, step);
+  }
+
+  void make_ordinary_call(const CallSite& site, Step& step) {
     if (site.helper && site.helper->special == Special::kTailCall) {
       step.handler = mode_ == Mode::kChecked ? tail_call<Mode::kChecked> : tail_call<Mode::kVerified>;
       return;
@@ -130,6 +134,8 @@ class Preparation {
         return make_lookup(site, known, step);
       case Intrinsic::kLoop:
         return make_loop(*known.callback, step);
+      case Intrinsic::kWalk:
+        return make_ordinary_call(site, step);
     }
   }
 
@@ -192,8 +198,8 @@ class Preparation {
 };
 
 size_t count_steps(const Code& code) {
-  const auto loops =
-      std::ranges::count_if(code.known_calls, [](const KnownCall& known) { return known.callback; });
+  const auto loops = std::ranges::count_if(
+      code.known_calls, [](const KnownCall& known) { return known.callback && !known.map; });
   return code.instructions.size() + static_cast<size_t>(loops);
 }
 

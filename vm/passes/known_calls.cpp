@@ -75,6 +75,12 @@ class CallFinder {
       case Intrinsic::kLoop:
         if (const Subprogram* callback = function_in(2)) return KnownCall{.index = {}, .callback = callback};
         break;
+      case Intrinsic::kWalk: {
+        maps::Map* map = map_in(1);
+        const Subprogram* callback = function_in(2);
+        if (!map || !map->step_function() || !callback) break;
+        return KnownCall{.map = map, .index = {}, .callback = callback};
+      }
     }
     return std::nullopt;
   }
