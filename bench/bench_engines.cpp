@@ -24,6 +24,8 @@ namespace {
 
 constexpr uint32_t kKernelRepeat = 1000;
 constexpr size_t kColumns = std::size(kExecutions) + 1;  // and the kernel
+// What the kernel runs is compared with: the same XDP program, run by the JIT over a packet.
+constexpr Execution kPacketExecution{"jit-xdp", Engine::kJit, Mode::kVerified};
 
 // A program of the suite in every engine.
 struct Contestants {
@@ -32,6 +34,7 @@ struct Contestants {
   uint64_t checksum = 0;
   uint64_t instructions = 0;    // executed in a run
   std::vector<Runner> runners;  // in the order of kExecutions
+  std::optional<Runner> packet_runner;
   std::optional<KernelProgram> kernel;
   std::string kernel_refusal;
 };
@@ -48,6 +51,22 @@ void expect_equal(const Contestants& c, std::string_view engine, uint64_t got, u
       fmt::format("{}: {:#x}, but native code says {:#x}", benchmark_name(c, engine), got, want));
 }
 
+uint64_t run_packet(Contestants& c) {
+  const auto outcome = c.packet_runner->run({.data = c.memory});
+  if (!outcome) throw std::runtime_error(outcome.error().message);
+  if (outcome->faulted) throw std::runtime_error(c.packet_runner->fault()->message);
+  return outcome->return_value;
+}
+
+uint64_t packet_result(const Contestants& c) {
+  return static_cast<uint32_t>(c.checksum ^ (c.checksum >> 32));
+}
+
+void load_packet_program(Contestants& c, const std::string& object) {
+  c.packet_runner = load(object, c.suite->name + "_xdp", kPacketExecution);
+  expect_equal(c, kPacketExecution.name, run_packet(c), packet_result(c));
+}
+
 void load_kernel(Contestants& c, const std::string& object) {
   const std::string name = c.suite->name + "_xdp";
   auto loaded = KernelProgram::load(instructions_of(object, name), name);
@@ -60,7 +79,7 @@ void load_kernel(Contestants& c, const std::string& object) {
     c.kernel_refusal = run.error().message;
     return;
   }
-  expect_equal(c, "kernel", run->verdict, static_cast<uint32_t>(c.checksum ^ (c.checksum >> 32)));
+  expect_equal(c, "kernel", run->verdict, packet_result(c));
   c.kernel = std::move(*loaded);
 }
 
@@ -78,6 +97,7 @@ Contestants prepare(const SuiteProgram& suite, std::string_view cpu) {
     c.runners.push_back(load(object, suite.name, execution));
     expect_equal(c, execution.name, run(c.runners.back(), c.memory), c.checksum);
   }
+  load_packet_program(c, object);
   load_kernel(c, object);
   return c;
 }
@@ -93,6 +113,10 @@ void register_benchmarks(Contestants& c) {
                                  });
   }
   if (!c.kernel) return;
+  benchmark::RegisterBenchmark(benchmark_name(c, kPacketExecution.name).c_str(),
+                               [&c](benchmark::State& state) {
+                                 for (auto _ : state) benchmark::DoNotOptimize(run_packet(c));
+                               });
   benchmark::RegisterBenchmark(benchmark_name(c, "kernel").c_str(), [&c](benchmark::State& state) {
     while (state.KeepRunningBatch(kKernelRepeat)) {
       const auto run = c.kernel->run(c.memory, kKernelRepeat);
@@ -109,6 +133,7 @@ const char* engine_name(size_t column) {
 // Ratios over native code, engine by engine, for their means.
 struct Ratios {
   std::array<std::vector<double>, kColumns> engines;
+  std::vector<double> packets_over_kernel;
   std::vector<double> nanoseconds_per_instruction;
 };
 
@@ -122,6 +147,10 @@ std::vector<std::string> row(const Contestants& c, const Timings& timings, Ratio
     cells.push_back(time ? with_spread(time->median / native->median, *time) : "-");
     if (time) ratios.engines[n].push_back(time->median / native->median);
   }
+  const auto kernel = timings.find(benchmark_name(c, "kernel"));
+  const auto packet = timings.find(benchmark_name(c, kPacketExecution.name));
+  if (kernel && packet) ratios.packets_over_kernel.push_back(packet->median / kernel->median);
+  cells.push_back(kernel && packet ? with_spread(ratios.packets_over_kernel.back(), *packet) : "-");
   const auto interpreted = timings.find(benchmark_name(c, kExecutions[0].name));
   if (interpreted)
     ratios.nanoseconds_per_instruction.push_back(interpreted->median / static_cast<double>(c.instructions));
@@ -144,6 +173,7 @@ void print_cost_of_checks(const Ratios& ratios) {
 void print_table(const std::vector<Contestants>& all, const Timings& timings, bool as_markdown) {
   std::vector<std::string> heading{"program", "executed", "native, ns"};
   for (size_t n = 0; n < kColumns; ++n) heading.emplace_back(engine_name(n));
+  heading.emplace_back("jit / kernel");
   heading.emplace_back("interp, ns/insn");
   Table table(heading);
   Ratios ratios;
@@ -151,6 +181,7 @@ void print_table(const std::vector<Contestants>& all, const Timings& timings, bo
     if (timings.find(benchmark_name(c, "native"))) table.add(row(c, timings, ratios));
   std::vector<std::string> means{"geometric mean", "", ""};
   for (const auto& column : ratios.engines) means.push_back(mean_cell(column));
+  means.push_back(mean_cell(ratios.packets_over_kernel));
   means.push_back(mean_cell(ratios.nanoseconds_per_instruction));
   table.add(std::move(means));
   table.print(as_markdown);

@@ -139,7 +139,8 @@ void Emitter::lookup(const Instruction& i, maps::Map& map) {
   const uint32_t key_size = map.spec().key_size;
   const Label done = a_.newLabel();
   if (checked()) {
-    if (key_size > vm::kFrameSize) return ordinary_call(i);
+    // A map that was looked up has to be admitted.
+    if (key_size > vm::kFrameSize || map.spec().inner != nullptr) return ordinary_call(i);
     check_key(i, key_size, done);
   }
   if (const auto layout = inlined_layout(map)) {

@@ -12,33 +12,27 @@
 
 namespace skep::maps {
 
-namespace {
-
-// Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a full
-// map can be updated on all of them. Memory is committed when an element is first used. A map without
-// pre-allocation has no claim to it, and is made without; but while the addresses are few it takes them too,
-// since elements in one chunk are found fastest.
-uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values) {
-  constexpr uint64_t kFewAddresses = uint64_t{1} << 30;
-  const uint64_t elements = uint64_t{spec.max_entries} + environment.cpus;
-  if ((spec.flags & BPF_F_NO_PREALLOC) == 0) return elements;
-  const uint64_t bytes = spec.key_size + round_up_8(spec.value_size) * std::max(cpu_values, 1U);
-  return bytes * elements <= kFewAddresses ? elements : 0;
-}
-
-}  // namespace
-
-HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values,
-                         uint64_t elements, uint32_t prefix)
+HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment,
+                         const ElementPool::Layout& layout, uint64_t elements, bool releases)
     : Map(spec, environment),
       has_fields_(!spec.fields.empty()),
-      pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values, prefix}, elements),
+      releases_(releases),
+      pool_(environment.epochs->clock(), layout, elements),
       table_(pool_, environment.cpus, spec.key_size, spec.max_entries, hash_buckets(spec.max_entries),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 
+uint64_t HashMapBase::elements_to_reserve(const MapSpec& spec, const MapEnvironment& environment,
+                                          const ElementPool::Layout& layout) {
+  constexpr uint64_t kFewAddresses = uint64_t{1} << 30;
+  const uint64_t elements = uint64_t{spec.max_entries} + environment.cpus;
+  if ((spec.flags & BPF_F_NO_PREALLOC) == 0) return elements;
+  const uint64_t bytes = layout.key_size + round_up_8(layout.value_size) * std::max(layout.cpu_values, 1U);
+  return bytes * elements <= kFewAddresses ? elements : 0;
+}
+
 Element* HashMapBase::take_and_release(const void* key, ElementPool::Cache& cache) {
   Element* element = take(key, cache);
-  if (has_fields_ && element != nullptr) release(element);
+  if (releases_ && element != nullptr) release(element);
   return element;
 }
 
@@ -246,7 +240,7 @@ Result<std::shared_ptr<Map>> HashMap::create(const MapSpec& spec, const MapEnvir
 }
 
 HashMap::HashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : SingleValueHash(spec, environment, reserved_elements(spec, environment, 0)) {}
+    : SingleValueHash(spec, environment, elements_to_reserve(spec, environment, layout(spec))) {}
 
 void* HashMap::lookup(const void* key, unsigned cpu) {
   Element* element = table().find(key);
@@ -300,7 +294,7 @@ Result<std::shared_ptr<Map>> PerCpuHashMap::create(const MapSpec& spec, const Ma
 }
 
 PerCpuHashMap::PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : PerCpuHash(spec, environment, reserved_elements(spec, environment, environment.cpus)) {}
+    : PerCpuHash(spec, environment, elements_to_reserve(spec, environment, layout(spec, environment))) {}
 
 void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
   Element* element = table().find(key);

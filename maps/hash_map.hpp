@@ -34,9 +34,16 @@ class HashMapBase : public Map {
   virtual uint32_t size() const { return table_.size(); }
 
  protected:
-  // `cpu_values` and `prefix` as in ElementPool::Layout; memory for `elements` is reserved.
-  HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values, uint64_t elements,
-              uint32_t prefix = 0);
+  // `layout`: of the elements; memory for so many is reserved. `releases`: whether release() has anything to
+  // do.
+  HashMapBase(const MapSpec& spec, const MapEnvironment& environment, const ElementPool::Layout& layout,
+              uint64_t elements, bool releases);
+  // Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a
+  // full map can be updated on all of them. Memory is committed when an element is first used. A map without
+  // pre-allocation has no claim to it, and is made without; but while the addresses are few it takes them
+  // too, since elements in one chunk are found fastest.
+  static uint64_t elements_to_reserve(const MapSpec& spec, const MapEnvironment& environment,
+                                      const ElementPool::Layout& layout);
 
   bool has_memory() const { return pool_.reserved() && table_.valid(); }
   HashTable& table() { return table_; }
@@ -48,7 +55,7 @@ class HashMapBase : public Map {
   virtual void* program_value(Element* element, unsigned cpu) const = 0;
   // Copies a value as user space sees it.
   virtual void copy_out(Element* element, void* value, uint64_t flags) const = 0;
-  // Lets go of what the fields of an element stand for that has gone.
+  // Lets go of what an element stands for that has gone: the fields of its value, or an object.
   virtual void release(Element* element) const = 0;
   // Deletes the key; the element is the caller's to read until its guard ends.
   virtual Element* take(const void* key, ElementPool::Cache& cache) { return table_.take(key, cache); }
@@ -64,6 +71,7 @@ class HashMapBase : public Map {
   Element* take_and_release(const void* key, ElementPool::Cache& cache);
 
   bool has_fields_;
+  bool releases_;
   ElementPool pool_;
   HashTable table_;
 };
@@ -73,11 +81,14 @@ class SingleValueHash : public HashMapBase {
  public:
   SingleValueHash(const MapSpec& spec, const MapEnvironment& environment, uint64_t elements,
                   uint32_t prefix = 0)
-      : HashMapBase(spec, environment, 0, elements, prefix) {}
+      : HashMapBase(spec, environment, layout(spec, prefix), elements, !spec.fields.empty()) {}
 
   bool key_of_value(const void* value, void* key) const override;
 
  protected:
+  static ElementPool::Layout layout(const MapSpec& spec, uint32_t prefix = 0) {
+    return {spec.key_size, spec.value_size, 0, prefix};
+  }
   void* program_value(Element* element, unsigned cpu) const override;
   void copy_out(Element* element, void* value, uint64_t flags) const override;
   void release(Element* element) const override;
@@ -89,12 +100,16 @@ class SingleValueHash : public HashMapBase {
 class PerCpuHash : public HashMapBase {
  public:
   PerCpuHash(const MapSpec& spec, const MapEnvironment& environment, uint64_t elements, uint32_t prefix = 0)
-      : HashMapBase(spec, environment, environment.cpus, elements, prefix) {}
+      : HashMapBase(spec, environment, layout(spec, environment, prefix), elements, !spec.fields.empty()) {}
 
   size_t user_value_size() const override { return pool().value_stride() * cpus(); }
   void* lookup_percpu(const void* key, unsigned cpu) override;
 
  protected:
+  static ElementPool::Layout layout(const MapSpec& spec, const MapEnvironment& environment,
+                                    uint32_t prefix = 0) {
+    return {spec.key_size, spec.value_size, environment.cpus, prefix};
+  }
   void* program_value(Element* element, unsigned cpu) const override;
   void copy_out(Element* element, void* value, uint64_t flags) const override;
   void release(Element* element) const override;

@@ -127,7 +127,10 @@ class BasicHashTable {
   void prefetch_for_change(const void* key) const { __builtin_prefetch(&head(bucket_of(key)), 1); }
 
   // Empties the table. Nobody else may be using it, and nothing that was found in it may be used any more.
-  // Costs by what was put in since the last time, not by max_entries.
+  // Costs by what was put in since the last time, not by max_entries. Calls visit(element) for every element
+  // that was ever in use since then, in the table or not.
+  template <class Visit>
+  void clear(const Visit& visit);
   void clear();
 
  private:

@@ -259,12 +259,19 @@ bool BasicHashTable<Atomics>::remove(Element* element, Cache& cache) {
 }
 
 template <class Atomics>
-void BasicHashTable<Atomics>::clear() {
+template <class Visit>
+void BasicHashTable<Atomics>::clear(const Visit& visit) {
   // Elements that were never published have a key of any kind, whose bucket is empty afterwards like all.
-  pool_.clear([this](const Element* element) {
+  pool_.clear([&](Element* element) {
     head(bucket_of(pool_.key(element))).store(0, std::memory_order_relaxed);
+    visit(element);
   });
   places_.clear();
+}
+
+template <class Atomics>
+void BasicHashTable<Atomics>::clear() {
+  clear([](const Element*) {});
 }
 
 }  // namespace skep::maps

@@ -53,6 +53,10 @@ void* Map::direct_value() { return nullptr; }
 MemoryRange Map::value_containing(uintptr_t /*address*/) const { return {}; }
 bool Map::key_of_value(const void* /*value*/, void* /*key*/) const { return false; }
 
+int Map::check_put(const void* /*key*/, uint64_t /*flags*/) const { return 0; }
+int Map::put_object(const void* /*key*/, std::shared_ptr<Object> /*object*/, uint64_t /*flags*/) {
+  return -kNotSupported;
+}
 std::shared_ptr<Object> Map::object_at(uint32_t /*index*/) { return nullptr; }
 int Map::set_object(uint32_t /*index*/, std::shared_ptr<Object> /*object*/) { return -kNotSupported; }
 Object* Map::peek_object(uint32_t /*index*/) { return nullptr; }

@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,7 +37,8 @@ struct MapSpec {
   std::string name;
   // Of types whose values are maps: what these have to be like.
   std::shared_ptr<const InnerTemplate> inner = nullptr;
-  ValueFields fields = {};  // what BTF says of the value
+  int inner_error = EINVAL;  // what to say where one is needed and there is none, once the rest is found good
+  ValueFields fields = {};   // what BTF says of the value
 
   // What the access flags leave. User space is held to it by its descriptors, programs by the verifier.
   bool user_may_read() const { return (flags & BPF_F_WRONLY) == 0; }
@@ -212,7 +214,11 @@ class Map {
   // What maps have to be like to stand beside this one in a map of maps; nullptr: the type cannot be there.
   virtual std::shared_ptr<const InnerTemplate> as_inner() const;
 
-  // For types whose row says that values are objects.
+  // For types whose row says that values are objects. BPF_MAP_UPDATE_ELEM of one: check_put() says what is
+  // refused before the descriptor is looked at, put_object() does it.
+  virtual int check_put(const void* key, uint64_t flags) const;
+  virtual int put_object(const void* key, std::shared_ptr<Object> object, uint64_t flags);
+  // Of arrays.
   virtual std::shared_ptr<Object> object_at(uint32_t index);
   virtual int set_object(uint32_t index, std::shared_ptr<Object> object);  // nullptr clears
   // The object without taking a share in it, valid until the caller's epoch guard ends. For the running

@@ -11,7 +11,7 @@ namespace skep::maps {
 Result<std::shared_ptr<Map>> ArrayOfMaps::create(const MapSpec& spec, const MapEnvironment& environment) {
   auto storage = storage_for(spec);
   if (!storage) return std::unexpected(storage.error());
-  if (spec.inner == nullptr) return fail(EINVAL, "there is no inner map");
+  if (spec.inner == nullptr) return fail(spec.inner_error, "there is no inner map");
   return std::make_shared<ArrayOfMaps>(spec, environment, std::move(*storage));
 }
 
@@ -21,6 +21,12 @@ void* ArrayOfMaps::lookup(const void* key, unsigned /*cpu*/) {
   const ObjectHolder* holder = holder_at(index);
   // The program gets a map to work on, not one to look at.
   return holder == nullptr ? nullptr : const_cast<void*>(holder->run_data);
+}
+
+Map::LookupFunction ArrayOfMaps::lookup_function() const {
+  return [](Map& map, const void* key, unsigned cpu) noexcept {
+    return static_cast<ArrayOfMaps&>(map).ArrayOfMaps::lookup(key, cpu);
+  };
 }
 
 int ArrayOfMaps::read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count,

@@ -18,14 +18,23 @@ struct InnerTemplate {
   uint32_t flags = 0;
   uint32_t max_entries = 0;
   bool same_entries = false;  // max_entries has to agree, too
+  ValueFields fields;
 
   static InnerTemplate of(const MapSpec& spec, bool same_entries) {
-    return {spec.type, spec.key_size, spec.value_size, spec.flags, spec.max_entries, same_entries};
+    return {spec.type,        spec.key_size, spec.value_size, lasting_flags(spec),
+            spec.max_entries, same_entries,  spec.fields};
   }
   // bpf_map_meta_equal() and array_map_meta_equal().
   bool admits(const MapSpec& spec) const {
     return spec.type == type && spec.key_size == key_size && spec.value_size == value_size &&
-           spec.flags == flags && (!same_entries || spec.max_entries == max_entries);
+           lasting_flags(spec) == flags && (!same_entries || spec.max_entries == max_entries) &&
+           spec.fields == fields;
+  }
+
+ private:
+  // Without those of the descriptor that the map was created with.
+  static uint32_t lasting_flags(const MapSpec& spec) {
+    return spec.flags & ~uint32_t{BPF_F_RDONLY | BPF_F_WRONLY};
   }
 };
 
@@ -49,6 +58,7 @@ class ArrayOfMaps final : public ObjectArray {
   using ObjectArray::ObjectArray;
 
   void* lookup(const void* key, unsigned cpu) override;
+  LookupFunction lookup_function() const override;
   BatchCommands batch_commands() const override { return {.lookup = true, .update = true}; }
   int read_batch(const void* in, void* out, void* keys, void* values, uint32_t& count, uint64_t flags,
                  bool erase_read) override;

@@ -100,6 +100,16 @@ int ObjectArray::next_key(const void* key, void* next) {
   return 0;
 }
 
+// bpf_fd_array_map_update_elem
+int ObjectArray::check_put(const void* key, uint64_t flags) const {
+  if (flags != BPF_ANY) return -EINVAL;
+  return index_of(key) >= spec().max_entries ? -E2BIG : 0;
+}
+
+int ObjectArray::put_object(const void* key, std::shared_ptr<Object> object, uint64_t /*flags*/) {
+  return set_object(index_of(key), std::move(object));
+}
+
 std::shared_ptr<Object> ObjectArray::object_at(uint32_t index) {
   const ObjectHolder* holder = holder_at(index);
   return holder == nullptr ? nullptr : holder->object;

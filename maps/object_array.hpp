@@ -26,6 +26,8 @@ class ObjectArray : public Map {
 
   std::shared_ptr<const InnerTemplate> as_inner() const override { return nullptr; }
 
+  int check_put(const void* key, uint64_t flags) const override;
+  int put_object(const void* key, std::shared_ptr<Object> object, uint64_t flags) override;
   std::shared_ptr<Object> object_at(uint32_t index) override;
   int set_object(uint32_t index, std::shared_ptr<Object> object) override;
   Object* peek_object(uint32_t index) override;

@@ -11,6 +11,7 @@
 #include "maps/cpu_map.hpp"
 #include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
+#include "maps/hash_of_maps.hpp"
 #include "maps/lpm_trie.hpp"
 #include "maps/lru_hash_map.hpp"
 #include "maps/map.hpp"
@@ -80,6 +81,7 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_LRU_PERCPU_HASH, "lru_percpu_hash", true, ValueKind::kPlain, LruPerCpuHashMap::create,
      kPerCpuHelpers, kPerCpuFields},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
+    {BPF_MAP_TYPE_HASH_OF_MAPS, "hash_of_maps", false, ValueKind::kMap, HashOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
     {BPF_MAP_TYPE_QUEUE, "queue", false, ValueKind::kPlain, QueueMap::create, kKeylessHelpers},
     {BPF_MAP_TYPE_BLOOM_FILTER, "bloom_filter", false, ValueKind::kPlain, BloomFilter::create,

@@ -45,7 +45,7 @@ bool UserRingBufferMap::ready() const {
 }
 
 // The next sample. -ENODATA: there is none yet. -EAGAIN: it was discarded, and is passed over.
-long UserRingBufferMap::peek(Sample& sample) {
+long UserRingBufferMap::next_sample(Sample& sample) {
   // Acquire: pairs with the release of the producer in user space.
   const uint64_t produced = memory_.producer().position.load(std::memory_order_acquire);
   if (produced % 8 != 0) return -EINVAL;
@@ -76,7 +76,7 @@ long UserRingBufferMap::drain_all(SampleVisitor& visitor, long& seen) {
   long stop = 0;
   for (seen = 0; seen < kMaxSamples && stop == 0; ++seen) {
     Sample sample;
-    const long found = peek(sample);
+    const long found = next_sample(sample);
     if (found == -EAGAIN) {
       ++discarded;
       continue;

@@ -45,7 +45,7 @@ class UserRingBufferMap final : public Map, private Doorbell {
     std::byte* begin = nullptr;
     uint32_t size = 0;
   };
-  long peek(Sample& sample);
+  long next_sample(Sample& sample);
   long drain_all(SampleVisitor& visitor, long& seen);
   bool ready() const override;
 

@@ -39,6 +39,7 @@ class FieldKinds {
   constexpr void add(FieldKind kind) { bits_ |= bit(kind); }
   constexpr bool has_all(FieldKinds others) const { return (others.bits_ & ~bits_) == 0; }
   constexpr bool has_any(FieldKinds others) const { return (others.bits_ & bits_) != 0; }
+  friend constexpr bool operator==(FieldKinds, FieldKinds) = default;
 
  private:
   static constexpr uint32_t bit(FieldKind kind) { return 1U << static_cast<unsigned>(kind); }
@@ -54,6 +55,7 @@ struct ValueField {
   uint32_t size = 0;
 
   uint32_t end() const { return offset + size; }
+  friend bool operator==(const ValueField&, const ValueField&) = default;
 };
 
 inline constexpr size_t kMaxFields = 11;  // BTF_FIELDS_MAX
@@ -78,6 +80,7 @@ class ValueFields {
     uint32_t end = 0;
   };
   std::optional<Gap> gap_around(uint64_t offset, uint64_t size, uint32_t value_size) const;
+  friend bool operator==(const ValueFields&, const ValueFields&) = default;
 
  private:
   std::array<ValueField, kMaxFields> fields_{};

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "maps/map.hpp"
+#include "maps/map_in_map.hpp"
 #include "maps/redirect_map.hpp"
 
 namespace skep::maps {
@@ -22,6 +23,10 @@ class XskMap final : public Map, public RedirectMap {
   int write(const void* key, const void* value, uint64_t flags) override;
   int next_key(const void* key, void* next) override;
   RedirectMap* redirects() override { return this; }
+  // xsk_map_meta_equal
+  std::shared_ptr<const InnerTemplate> as_inner() const override {
+    return std::make_shared<InnerTemplate>(InnerTemplate::of(spec(), true));
+  }
 
   RedirectKind redirect_kind() const override { return RedirectKind::kSocket; }
   uint32_t entry_attach_type() const override { return 0; }

@@ -106,7 +106,7 @@ long map_create(Call& call) {
   maps::MapSpec spec = spec_of(attr);
   auto name = object_name(attr.map_name);
   if (name) spec.name = *name;
-  if (auto done = find_inner(call, spec); !done) return code_of(done.error());
+  if (const auto found = find_inner(call, spec); !found) spec.inner_error = found.error().code;
   // The map is made for the fields of its values; what is wrong with the types is said last.
   auto types = types_of(call, spec);
   if (types) spec.fields = types->fields;

@@ -54,6 +54,30 @@ Result<std::shared_ptr<maps::Object>> entry_program(Call& call, MapObject& objec
   return std::shared_ptr<maps::Object>(*program, (*program)->program.get());
 }
 
+// What a descriptor stands for in a map whose values are objects.
+Result<std::shared_ptr<maps::Object>> object_of(Call& call, MapObject& object, maps::ValueKind kind,
+                                                int descriptor) {
+  if (kind == maps::ValueKind::kPerfEvent) {
+    auto event = call.objects.get<PerfEventObject>(descriptor);
+    // perf_event_get() says EBADF of every descriptor that is none.
+    if (!event) return fail(EBADF, "the descriptor is no perf event's");
+    return (*event)->event;
+  }
+  if (kind == maps::ValueKind::kMap) {
+    auto inner = call.objects.get<MapObject>(descriptor);
+    if (!inner) return std::unexpected(inner.error());
+    if (!object.map->spec().inner->admits((*inner)->map->spec()))
+      return fail(EINVAL, "the map is not like those that this one was created for");
+    const std::shared_ptr<maps::Map> shared(*inner, (*inner)->map.get());
+    return std::make_shared<maps::InnerMap>(shared, (*inner)->id);
+  }
+  auto program = call.objects.get<ProgramObject>(descriptor);
+  if (!program) return std::unexpected(program.error());
+  if (!object.admits((*program)->program_kind()))
+    return fail(EINVAL, "the program is of another kind than the array's");
+  return std::shared_ptr<vm::Program>(*program, (*program)->program.get());
+}
+
 }  // namespace
 
 long update_value(Call& call, MapObject& object, const void* key, const void* value, uint64_t flags) {
@@ -66,29 +90,11 @@ long update_value(Call& call, MapObject& object, const void* key, const void* va
   const maps::ValueKind kind = maps::find_map_type(map.spec().type)->value_kind;
   if (kind == maps::ValueKind::kPlain) return map.write(key, value, flags);
 
-  // bpf_fd_array_map_update_elem
-  uint32_t index = 0;
+  if (const int refused = map.check_put(key, flags)) return refused;
   uint32_t descriptor = 0;
-  std::memcpy(&index, key, sizeof index);
   std::memcpy(&descriptor, value, sizeof descriptor);
-  if (flags != BPF_ANY) return -EINVAL;
-  if (index >= map.spec().max_entries) return -E2BIG;
-  if (kind == maps::ValueKind::kPerfEvent) {
-    // perf_event_get() says EBADF of every descriptor that is none.
-    auto event = call.objects.get<PerfEventObject>(static_cast<int>(descriptor));
-    return event ? map.set_object(index, (*event)->event) : -EBADF;
-  }
-  if (kind == maps::ValueKind::kMap) {
-    auto inner = call.objects.get<MapObject>(static_cast<int>(descriptor));
-    if (!inner) return code_of(inner.error());
-    if (!map.spec().inner->admits((*inner)->map->spec())) return -EINVAL;
-    const std::shared_ptr<maps::Map> shared(*inner, (*inner)->map.get());
-    return map.set_object(index, std::make_shared<maps::InnerMap>(shared, (*inner)->id));
-  }
-  auto program = call.objects.get<ProgramObject>(static_cast<int>(descriptor));
-  if (!program) return code_of(program.error());
-  if (!object.admits((*program)->program_kind())) return -EINVAL;
-  return map.set_object(index, std::shared_ptr<vm::Program>(*program, (*program)->program.get()));
+  auto put = object_of(call, object, kind, static_cast<int>(descriptor));
+  return put ? map.put_object(key, std::move(*put), flags) : code_of(put.error());
 }
 
 long read_value(Call& call, maps::Map& map, const void* key, void* value, uint64_t flags) {

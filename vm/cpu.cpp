@@ -202,11 +202,7 @@ void Cpu::run_callback(const Program& callback_program, const Subprogram& functi
   const RunState before = run();
   class PacketContext* const packet_before = packet_context;
   prepare_runs(options.engine, options.mode);
-  const auto most = static_cast<int64_t>(std::min<uint64_t>(options.fuel, INT64_MAX));
-  if (options.mode == Mode::kChecked)
-    begin_checked_run(callback_program, most);
-  else
-    begin_run(callback_program, most);
+  begin_run(callback_program, static_cast<int64_t>(std::min<uint64_t>(options.fuel, INT64_MAX)));
   expect_whole_stack_written();
   grants_.push_back(granted);
   if (machine_.clock().simulated()) machine_.clock().run_started();

@@ -125,12 +125,15 @@ class Cpu : public RunState {
   // Takes fuel for work done on the program's behalf; false when it is used up (the fault is raised then).
   bool consume_fuel(uint64_t amount, uint32_t slot);
 
-  // Lets the program touch more memory until its run ends: what a helper hands out.
+  // Lets the program touch more memory until its run ends: what a helper hands out. Nothing asks for it in
+  // verified mode.
   void grant(const void* memory, size_t size) {
-    grants_.push_back({reinterpret_cast<uintptr_t>(memory), size});
+    if (run().mode == Mode::kChecked) grants_.push_back({reinterpret_cast<uintptr_t>(memory), size});
   }
   // Takes the newest grant back.
-  void revoke() { grants_.pop_back(); }
+  void revoke() {
+    if (run().mode == Mode::kChecked) grants_.pop_back();
+  }
   // Lets the program use a map that it found in another, and touch its values, until its run ends.
   void admit_map(maps::Map& map) {
     if (!is_admitted(reinterpret_cast<uintptr_t>(&map))) admitted_maps_.push_back(&map);
@@ -183,21 +186,23 @@ class Cpu : public RunState {
   void prepare_runs(EngineKind engine, Mode mode);
   // What a program left on the stack is the next one's to see only where the verifier lets it.
   bool has_stack_to_zero() const { return stack_written != 0; }
-  // What a run may have changed.
+  // Makes the CPU ready for the next run: sets back what the last one may have changed.
   void begin_run(const Program& program, int64_t fuel) {
+    begin_verified_run(program, fuel);
+    if (run().mode == Mode::kChecked) begin_checks(program);
+  }
+  void begin_verified_run(const Program& program, int64_t fuel) {
     run().fuel = fuel;
     run().faulted = 0;
     run().frame_top = run().stack_begin + kFrameSize;
     run().program = &program;
     run().tail_calls = 0;
-    grants_.clear();
   }
-  // And what matters in checked mode alone.
-  void begin_checked_run(const Program& program, int64_t fuel) {
+  void begin_checks(const Program& program) {
     if (has_stack_to_zero()) zero_stack();
-    begin_run(program, fuel);
     enter(program);
     run().stack_written = program.stack_reach();
+    grants_.clear();
     admitted_maps_.clear();
   }
   void zero_stack();

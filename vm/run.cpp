@@ -37,7 +37,6 @@ RunResult Runner::run(PacketContext& packet) {
 }
 
 RunResult Runner::run_other(const Program& program, PacketContext& packet) {
-  if (cpu_.has_stack_to_zero()) cpu_.zero_stack();
   cpu_.begin_run(program, fuel_);
   if (clock_) clock_->run_started();
   cpu_.redirect = {};

@@ -40,8 +40,11 @@ class Runner {
   RunResult run(std::span<std::byte> memory) {
     if (!quick_entry_ || !guard_.is_current() || cpu_.has_timers()) [[unlikely]]
       return run_slowly(memory);
-    cpu_.begin_run(program_, fuel_);
-    return ended(quick_entry_(set_memory(memory), memory.size(), cpu_));
+    cpu_.begin_verified_run(program_, fuel_);
+    const uint64_t r0 = quick_entry_(set_memory(memory), memory.size(), cpu_);
+    if (cpu_.holds_lock()) [[unlikely]]
+      cpu_.end_lock();
+    return {r0, cpu_.stopped()};
   }
   // In place of a run that cannot be made: leaves its fault in the CPU.
   void refuse(const Fault& fault) {
@@ -58,10 +61,7 @@ class Runner {
     guard_.renew();
     if (cpu_.has_timers()) [[unlikely]]
       run_timers();
-    if (cpu_.mode == Mode::kChecked)
-      cpu_.begin_checked_run(program_, fuel_);
-    else
-      cpu_.begin_run(program_, fuel_);
+    cpu_.begin_run(program_, fuel_);
     if (clock_) clock_->run_started();
   }
   uint64_t set_memory(std::span<std::byte> memory) {

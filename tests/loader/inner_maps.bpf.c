@@ -29,6 +29,16 @@ struct {
     .values = {[0] = &first, [2] = (void*)&second},
 };
 
+// Indices are the keys.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+  __uint(max_entries, 4);
+  __type(key, __u32);
+  __array(values, struct inner);
+} by_key SEC(".maps") = {
+    .values = {[1] = &first, [3] = (void*)&second},
+};
+
 // Counts in element 1 of each inner map there is; returns how many maps had one.
 SEC("xdp")
 int count(struct xdp_md* ctx) {
@@ -44,6 +54,22 @@ int count(struct xdp_md* ctx) {
     __u64 copy = *value * 10;
     key = 0;
     bpf_map_update_elem(map, &key, &copy, BPF_ANY);
+  }
+  return found;
+}
+
+// The same for what is found by key: adds 100 times the key.
+SEC("xdp")
+int count_by_key(struct xdp_md* ctx) {
+  int found = 0;
+  for (__u32 key = 0; key < 5; ++key) {
+    void* map = bpf_map_lookup_elem(&by_key, &key);
+    if (!map) continue;
+    __u32 one = 1;
+    __u64* value = bpf_map_lookup_elem(map, &one);
+    if (!value) continue;
+    *value += 100 * key;
+    found++;
   }
   return found;
 }

@@ -29,19 +29,23 @@ TEST_P(InnerMaps, ProgramsFindWhatTheSourceSays) {
   ASSERT_TRUE(object.has_value()) << object.error().message;
   const auto loaded = object->load();
   ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
-  const auto program = object->program("count");
-  ASSERT_TRUE(program.has_value());
   const std::array<std::byte, 64> packet{};
-  for (int round = 0; round < 2; ++round) {
+  const auto run = [&](const char* name) {
+    const auto program = object->program(name);
+    ASSERT_TRUE(program.has_value());
     const auto result = program->run(0, {.data = packet});
     ASSERT_TRUE(result.has_value()) << result.error().message;
     ASSERT_FALSE(result->fault.has_value()) << result->fault->message;
     EXPECT_EQ(result->return_value, 2U);
-  }
+  };
+  for (int round = 0; round < 2; ++round) run("count");
   EXPECT_EQ(element(*object, "first", 1), 2U);
   EXPECT_EQ(element(*object, "first", 0), 20U);
   EXPECT_EQ(element(*object, "second", 1), 6U);
   EXPECT_EQ(element(*object, "second", 0), 60U);
+  for (int round = 0; round < 2; ++round) run("count_by_key");
+  EXPECT_EQ(element(*object, "first", 1), 202U);
+  EXPECT_EQ(element(*object, "second", 1), 606U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, InnerMaps,

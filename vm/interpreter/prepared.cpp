@@ -90,7 +90,8 @@ class Preparation {
 
   void make_helper_call(const LoweredInstruction& i, Step& step) {
     const auto& site = *reinterpret_cast<const CallSite*>(i.imm);
-    if (const KnownCall* known = code_.known_call(i)) return make_known_call(site, *known, step);
+    const KnownCall* known = code_.known_call(i);
+    if (known && !admits_map(*known)) return make_known_call(site, *known, step);
     if (site.helper && site.helper->special == Special::kTailCall) {
       step.handler = mode_ == Mode::kChecked ? tail_call<Mode::kChecked> : tail_call<Mode::kVerified>;
       return;
@@ -100,6 +101,11 @@ class Preparation {
       step.handler = call_helper_checked;
     else if (!may_call_back(site) && !entry_reads_call_site(site, mode_))
       step.handler = call_helper;
+  }
+
+  // A map that a program in checked mode looks up in another has to be admitted, which the helper does.
+  bool admits_map(const KnownCall& known) const {
+    return mode_ == Mode::kChecked && known.map && known.map->spec().inner != nullptr;
   }
 
   void make_known_call(const CallSite& site, const KnownCall& known, Step& step) {
