@@ -115,8 +115,11 @@ class BasicLru {
     // Counts of places, which change hands by exchanges of one word, so none is lost or there twice. Release
     // to give and acquire to take: who sees the new element in the table sees that the one before it has
     // left.
-    Atomic<uint32_t> free{0};      // its own
-    Atomic<uint32_t> returned{0};  // free for all, when somebody comes to look for them
+    Atomic<uint32_t> free{0};  // its own
+    // Places that are free for all, when somebody comes to look for them: those that the CPU has ever
+    // returned, which is counted under the lock, less those that were ever collected.
+    Atomic<uint32_t> returned{0};
+    Atomic<uint32_t> collected{0};
     // Elements that have come into no list for want of a lock, by `link`, the newest first.
     Atomic<uint32_t> left_over{0};
     Atomic<uint32_t> next_victim{0};  // the CPU to take from next
@@ -136,6 +139,13 @@ class BasicLru {
   static void give_to(Atomic<uint32_t>& count, uint32_t places) {
     count.fetch_add(places, std::memory_order_release);
   }
+
+  // Under the lock, so that no exchange is needed. Release, as give_to().
+  static void give_back(Local& local) {
+    local.returned.store(local.returned.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
+  // Collects so many of those returned, or what there is of them; how many.
+  static uint32_t collect(Local& local, uint32_t most);
 
   // The CPU whose place it is, or kNoPlace.
   template <class Gone>

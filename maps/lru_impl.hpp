@@ -64,10 +64,13 @@ uint32_t BasicLru<Atomics>::size() const {
   uint32_t free = free_.load(std::memory_order_relaxed);
   if (list_per_cpu_) free += max_entries_ / cpus_ * (cpus_ - used);
   for (unsigned cpu = 0; cpu < used; ++cpu) {
+    // In this order, so that the difference is not negative.
+    const uint32_t collected = local(cpu).collected.load(std::memory_order_acquire);
+    free += local(cpu).returned.load(std::memory_order_relaxed) - collected;
     free += local(cpu).free.load(std::memory_order_relaxed);
-    free += local(cpu).returned.load(std::memory_order_relaxed);
   }
-  return max_entries_ - free;
+  // One that moves may be met twice.
+  return max_entries_ - std::min(free, max_entries_);
 }
 
 template <class Atomics>
@@ -78,6 +81,7 @@ void BasicLru<Atomics>::clear() {
     Local& local = this->local(cpu);
     local.free.store(list_per_cpu_ ? max_entries_ / cpus_ : 0, std::memory_order_relaxed);
     local.returned.store(0, std::memory_order_relaxed);
+    local.collected.store(0, std::memory_order_relaxed);
     local.left_over.store(0, std::memory_order_relaxed);
     local.next_victim.store(0, std::memory_order_relaxed);
     local.pending_count = local.gone_count = 0;
@@ -115,6 +119,20 @@ bool BasicLru<Atomics>::take_from(Atomic<uint32_t>& count) {
       return true;
   }
   return false;
+}
+
+template <class Atomics>
+uint32_t BasicLru<Atomics>::collect(Local& local, uint32_t most) {
+  uint32_t collected = local.collected.load(std::memory_order_acquire);
+  for (;;) {
+    // Acquire: pairs with give_back(). Never behind what is collected, which was read before: acquire and
+    // release of that, too, since who collected had seen the places returned.
+    const uint32_t places = std::min(local.returned.load(std::memory_order_acquire) - collected, most);
+    if (places == 0) return 0;
+    if (local.collected.compare_exchange_weak(collected, collected + places, std::memory_order_acq_rel,
+                                              std::memory_order_acquire))
+      return places;
+  }
 }
 
 template <class Atomics>
@@ -166,9 +184,7 @@ void BasicLru<Atomics>::refill(Local& mine, Cache& cache, const Gone& gone) {
   list.rotate(cache);
   const uint32_t used = used_.load(std::memory_order_relaxed);
   for (unsigned cpu = 0; cpu < used; ++cpu) {
-    Atomic<uint32_t>& returned = local(cpu).returned;
-    if (returned.load(std::memory_order_relaxed) == 0) continue;
-    give_to(free_, returned.exchange(0, std::memory_order_acquire));
+    if (const uint32_t collected = collect(local(cpu), UINT32_MAX)) give_to(free_, collected);
   }
   uint32_t places = 0;
   while (places < batch_ && take_from(free_)) ++places;
@@ -262,7 +278,7 @@ template <class Atomics>
 unsigned BasicLru<Atomics>::take_anywhere(unsigned cpu) {
   if (take_from(free_)) return cpu;
   for (unsigned other = 0; other < cpus_; ++other) {
-    if (take_from(local(other).returned)) return cpu;
+    if (collect(local(other), 1) != 0) return cpu;
     if (!take_from(local(other).free)) continue;
     mark_used(other);
     return list_per_cpu_ ? other : cpu;
@@ -435,7 +451,7 @@ void BasicLru<Atomics>::enlist(Element* fresh, Element* old, unsigned home, unsi
     add_pending(mine, fresh, cache);
     if (old != nullptr && is_shared(old)) {
       add_gone(mine, old, cache);
-      give_to(mine.returned, 1);
+      give_back(mine);
       old = nullptr;
     }
   }
@@ -465,13 +481,13 @@ void BasicLru<Atomics>::let_go(Element* element, unsigned cpu, Cache& cache) {
   if (!is_shared(element)) {
     // Pending; whoever looks through those will find it.
     give_to(home.free, 1);
+  } else if (mine.lock.take()) {
+    add_gone(mine, element, cache);
+    give_back(mine);
+    mine.lock.give();
+    return;
   } else {
-    give_to(mine.returned, 1);
-    if (mine.lock.take()) {
-      add_gone(mine, element, cache);
-      mine.lock.give();
-      return;
-    }
+    give_to(free_, 1);
   }
   end(element, cache);
 }
@@ -520,6 +536,14 @@ int BasicLru<Atomics>::put_in_place(const void* key, uint64_t flags, Cache& cach
                                     const Fill& fill, const Gone& gone) {
   const unsigned cpu = cpu_of(cache);
   unsigned home = kNoPlace;
+  // With a free place to take, which would be given back, nothing has to go for an element that is there.
+  if (flags == BPF_ANY && !list_per_cpu_ && local(cpu).free.load(std::memory_order_relaxed) != 0) {
+    if (Element* found = table_.find(key)) {
+      reference(found);
+      change(found);
+      return 0;
+    }
+  }
   if (flags != BPF_EXIST) {
     home = take_place(cpu, cache, gone);
     if (home == kNoPlace) return -ENOMEM;
