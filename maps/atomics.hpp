@@ -22,6 +22,10 @@ struct HostAtomics {
     else
       std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
+  // The same for what takes a few microseconds at the most, if its thread has a processor: so often.
+  static void pause() { __builtin_ia32_pause(); }
+  static constexpr unsigned kSpins = 100;
+
   static constexpr unsigned kYields = 32;
   // How often to look before giving up: a tenth of a second.
   static constexpr unsigned kPatience = kYields + 500;

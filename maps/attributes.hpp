@@ -32,6 +32,15 @@ Result<void> check_common(const MapSpec& spec);
 // The checks of an array's attributes.
 Result<void> check_array(const MapSpec& spec, bool per_cpu);
 
+// The checks of a hash table's attributes.
+struct HashKind {
+  bool per_cpu = false;
+  bool lru = false;
+};
+Result<void> check_hash(const MapSpec& spec, const HashKind& kind);
+// The buckets of a hash table.
+uint64_t hash_buckets(uint32_t max_entries);
+
 // Flags of a user-space read: only BPF_F_LOCK is known, and that for values with a lock.
 int check_read_flags(uint64_t flags);  // where no value has one
 int check_read_flags(const MapSpec& spec, uint64_t flags);

@@ -63,12 +63,14 @@ class BasicElementPool {
     uint32_t key_size = 0;
     uint32_t value_size = 0;
     unsigned cpu_values = 0;  // values per element in per-CPU rows; 0: one value, beside the key
+    uint32_t prefix = 0;      // bytes in front of each element that are the pool's user's; a multiple of 8
   };
 
  private:
   struct Chunk {
     Mapping memory;
-    Mapping rows;  // per-CPU values
+    std::byte* begin = nullptr;  // the first element
+    Mapping rows;                // per-CPU values
     uint64_t first = 0;
     uint64_t count = 0;
     size_t cpu_stride = 0;
@@ -148,10 +150,12 @@ class BasicElementPool {
   // Takes back an element after it was unlinked; readers may still be on it.
   void retire(Cache& cache, Element* element);
 
-  // Of an element just acquired: whether its values are zero because it was never used.
+  // Of an element just acquired: whether its values are zero because it was never used; until used() says
+  // that they are not.
   static bool is_zero(const Element* element) {
     return element->behind.load(std::memory_order_relaxed) == kZero;
   }
+  static void used(Element* element) { element->behind.store(0, std::memory_order_relaxed); }
 
   // Elements by number, from 1. Callable for elements that were given out.
   Element* at(uint32_t number) const {
@@ -239,6 +243,7 @@ class BasicElementPool {
   std::unique_ptr<Chunk> make_chunk(uint64_t first, uint64_t count) const;
 
   Clock& clock_;
+  size_t prefix_;
   size_t value_offset_;
   size_t value_size_;
   size_t value_stride_;

@@ -43,10 +43,11 @@ constexpr uint64_t inverse_of_odd(uint64_t odd) {
 template <class Atomics>
 BasicElementPool<Atomics>::BasicElementPool(Clock& clock, const Layout& layout, uint64_t capacity)
     : clock_(clock),
+      prefix_(layout.prefix),
       value_offset_(sizeof(Element) + round_up_8(layout.key_size)),
       value_size_(layout.value_size),
       value_stride_(round_up_8(layout.value_size)),
-      element_stride_(value_offset_ + (layout.cpu_values == 0 ? value_stride_ : sizeof(CpuValues))),
+      element_stride_(prefix_ + value_offset_ + (layout.cpu_values == 0 ? value_stride_ : sizeof(CpuValues))),
       stride_shift_(static_cast<unsigned>(std::countr_zero(element_stride_))),
       stride_inverse_(detail::inverse_of_odd(element_stride_ >> stride_shift_)),
       cpu_values_(layout.cpu_values),
@@ -60,7 +61,7 @@ BasicElementPool<Atomics>::BasicElementPool(Clock& clock, const Layout& layout, 
   auto chunk = make_chunk(0, capacity + detail::spare_batches(whole * batch_) * batch_);
   reserved_ = chunk != nullptr;
   if (!reserved_) return;
-  first_begin_ = chunk->memory.data();
+  first_begin_ = chunk->begin;
   first_count_ = chunk->count;
   first_bytes_ = chunk->count * element_stride_;
   // Relaxed: the pool is not shared yet.
@@ -90,6 +91,7 @@ std::unique_ptr<typename BasicElementPool<Atomics>::Chunk> BasicElementPool<Atom
   chunk->memory = Mapping::anonymous(element_stride_ * count);
   if (!chunk->memory) return nullptr;
   prefer_huge_pages(chunk->memory);
+  chunk->begin = chunk->memory.data() + prefix_;
   if (cpu_values_ != 0) {
     constexpr size_t kLinePair = 2 * kCacheLine;
     chunk->cpu_stride = (value_stride_ * count + kLinePair - 1) / kLinePair * kLinePair;
@@ -115,7 +117,7 @@ auto BasicElementPool<Atomics>::at_in_later(uint32_t index) const -> Element* {
     const Chunk* chunk = slot.load(std::memory_order_acquire);
     if (chunk == nullptr) break;
     if (index - chunk->first < chunk->count)
-      return reinterpret_cast<Element*>(chunk->memory.data() + (index - chunk->first) * element_stride_);
+      return reinterpret_cast<Element*>(chunk->begin + (index - chunk->first) * element_stride_);
   }
   return nullptr;
 }
@@ -125,8 +127,7 @@ uint32_t BasicElementPool<Atomics>::number_in_later(const Element* element) cons
   for (const Atomic<Chunk*>& slot : chunks_) {
     const Chunk* chunk = slot.load(std::memory_order_acquire);
     if (chunk == nullptr) break;
-    const auto offset =
-        static_cast<size_t>(reinterpret_cast<const std::byte*>(element) - chunk->memory.data());
+    const auto offset = static_cast<size_t>(reinterpret_cast<const std::byte*>(element) - chunk->begin);
     if (offset < chunk->memory.size()) return static_cast<uint32_t>(chunk->first) + index_in(offset) + 1;
   }
   return 0;
@@ -299,7 +300,7 @@ template <class Atomics>
 auto BasicElementPool<Atomics>::construct_unused(Cache& cache) const -> Element* {
   const uint64_t index = cache.unused_++;
   Chunk& chunk = *cache.unused_chunk_;
-  auto* element = ::new (chunk.memory.data() + element_stride_ * index) Element;
+  auto* element = ::new (chunk.begin + element_stride_ * index) Element;
   // Relaxed: nobody else sees the element.
   element->behind.store(index < chunk.dirty ? 0 : kZero, std::memory_order_relaxed);
   if (cpu_values_ != 0) {
@@ -342,7 +343,7 @@ MemoryRange BasicElementPool<Atomics>::value_containing(uintptr_t address) const
     if (address < begin || address - begin >= home.size()) continue;
     size_t offset = address - begin;
     size_t stride = element_stride_;
-    size_t start = value_offset_;
+    size_t start = prefix_ + value_offset_;
     if (cpu_values_ != 0) {
       offset %= chunk->cpu_stride;
       stride = value_stride_;
@@ -364,7 +365,7 @@ void BasicElementPool<Atomics>::clear(const Visit& visit) {
     if (chunk == nullptr) break;
     const uint64_t used = std::min(chunk->used.load(std::memory_order_relaxed), chunk->count);
     for (uint64_t index = 0; index < used; ++index)
-      visit(reinterpret_cast<Element*>(chunk->memory.data() + element_stride_ * index));
+      visit(reinterpret_cast<Element*>(chunk->begin + element_stride_ * index));
     chunk->dirty = std::max(chunk->dirty, used);
     chunk->used.store(0, std::memory_order_relaxed);
   }

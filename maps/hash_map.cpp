@@ -1,47 +1,18 @@
 #include "maps/hash_map.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "maps/attributes.hpp"
 #include "maps/epoch.hpp"
 #include "maps/hash_table_impl.hpp"
+#include "maps/sized_lookup.hpp"
 #include "maps/value_copy.hpp"
 
 namespace skep::maps {
 
 namespace {
-
-// The kernel's limits, which user space sees as E2BIG: KMALLOC_MAX_SIZE less its element header for key and
-// value together, and a table of buckets of 16 bytes under 4 GiB.
-constexpr uint64_t kMaxKeyAndValue = (4 << 20) - 48;
-constexpr uint32_t kMaxBuckets = UINT32_MAX / 16;
-
-uint64_t buckets_for(const MapSpec& spec) { return std::bit_ceil(uint64_t{spec.max_entries}); }
-
-Result<void> check_attributes(const MapSpec& spec, bool per_cpu) {
-  constexpr uint32_t kKnown = BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | kAccessFlags;
-  if ((spec.flags & ~kKnown) != 0) {
-    return fail(EINVAL, fmt::format("map_flags has unknown bits {:#x}", spec.flags & ~kKnown));
-  }
-  if (per_cpu && numa_node(spec) != kNoNode) return fail(EINVAL, "a per-CPU map has no single memory node");
-  if (spec.max_entries == 0) return fail(EINVAL, "max_entries is 0");
-  if (spec.key_size == 0) return fail(EINVAL, "key_size is 0");
-  if (spec.value_size == 0) return fail(EINVAL, "value_size is 0");
-  if (uint64_t{spec.key_size} + spec.value_size >= kMaxKeyAndValue) {
-    return fail(E2BIG, fmt::format("key_size and value_size together reach {}", kMaxKeyAndValue));
-  }
-  if (per_cpu && round_up_8(spec.value_size) > kMaxPerCpuValue) {
-    return fail(E2BIG, fmt::format("value_size {} is over the {} of a per-CPU value", spec.value_size,
-                                   kMaxPerCpuValue));
-  }
-  if (buckets_for(spec) > kMaxBuckets) return fail(E2BIG, "max_entries asks for too many buckets");
-  return {};
-}
 
 // Elements that memory is reserved for: max_entries, and one per CPU as the kernel keeps them, so that a full
 // map can be updated on all of them. Memory is committed when an element is first used. A map without
@@ -57,68 +28,27 @@ uint64_t reserved_elements(const MapSpec& spec, const MapEnvironment& environmen
 
 }  // namespace
 
-// What the maps' lookup() does, made for a map type and a key size.
-template <class Type>
-template <uint32_t kKeySize>
-void* SizedLookup<Type>::find(Map& map, const void* key, unsigned cpu) noexcept {
-  auto& self = static_cast<Type&>(map);
-  Element* element = self.table().template find_sized<kKeySize>(key);
-  return element == nullptr ? nullptr : self.Type::program_value(element, cpu);
-}
-
-template <class Type>
-Map::LookupFunction SizedLookup<Type>::function_for(uint32_t key_size) {
-  switch (key_size) {
-    case 4:
-      return find<4>;
-    case 8:
-      return find<8>;
-    case 16:
-      return find<16>;
-    default:
-      return [](Map& map, const void* key, unsigned cpu) noexcept {
-        return static_cast<Type&>(map).Type::lookup(key, cpu);
-      };
-  }
-}
-
-template <class Type>
-WalkedElement SizedLookup<Type>::step(Map& map, WalkPosition& position, unsigned cpu) noexcept {
-  auto& self = static_cast<Type&>(map);
-  const HashTable& table = self.table();
-  Element* element = nullptr;
-  if (position.element != nullptr) element = table.after(static_cast<Element*>(position.element));
-  while (element == nullptr) {
-    if (position.next == table.buckets()) return {};
-    table.prefetch_for(position.next);
-    element = table.first(position.next++);
-  }
-  position.element = element;
-  return {self.pool().key(element), self.Type::program_value(element, cpu)};
-}
-
-HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values)
+HashMapBase::HashMapBase(const MapSpec& spec, const MapEnvironment& environment, unsigned cpu_values,
+                         uint64_t elements, uint32_t prefix)
     : Map(spec, environment),
       has_fields_(!spec.fields.empty()),
-      pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values},
-            reserved_elements(spec, environment, cpu_values)),
-      table_(pool_, environment.cpus, spec.key_size, spec.max_entries, buckets_for(spec),
+      pool_(environment.epochs->clock(), {spec.key_size, spec.value_size, cpu_values, prefix}, elements),
+      table_(pool_, environment.cpus, spec.key_size, spec.max_entries, hash_buckets(spec.max_entries),
              (spec.flags & BPF_F_ZERO_SEED) != 0 ? 0 : environment.hash_seed) {}
 
-// Deletes the key; the element is still ours to read while we are inside the guard.
-Element* HashMapBase::take(const void* key, ElementPool::Cache& cache) {
-  Element* element = table_.take(key, cache);
+Element* HashMapBase::take_and_release(const void* key, ElementPool::Cache& cache) {
+  Element* element = take(key, cache);
   if (has_fields_ && element != nullptr) release(element);
   return element;
 }
 
 int HashMapBase::erase(const void* key) {
   ElementPool::TaskCache cache(pool_);
-  return take(key, cache) == nullptr ? -ENOENT : 0;
+  return take_and_release(key, cache) == nullptr ? -ENOENT : 0;
 }
 
 int HashMapBase::erase_on(const void* key, unsigned cpu) {
-  return take(key, pool_.cache(cpu)) == nullptr ? -ENOENT : 0;
+  return take_and_release(key, pool_.cache(cpu)) == nullptr ? -ENOENT : 0;
 }
 
 void HashMapBase::copy_around_fields(void* to, const void* from, size_t bytes) const {
@@ -132,7 +62,7 @@ void HashMapBase::release_value(void* value) const { release_fields(spec().field
 int HashMapBase::read_and_erase(const void* key, void* value, uint64_t flags) {
   if (const int refused = check_read_flags(spec(), flags)) return refused;
   ElementPool::TaskCache cache(pool_);
-  Element* element = take(key, cache);
+  Element* element = take_and_release(key, cache);
   if (element == nullptr) return -ENOENT;
   // Retired, but nobody gets it while we are inside the guard.
   copy_out(element, value, flags);
@@ -177,7 +107,7 @@ int HashMapBase::read_bucket(uint64_t bucket, uint32_t room, std::byte*& keys, s
   for (Element* element = first; element != nullptr; element = table_.after(element)) {
     Element* read = element;
     // Of the key as it is now; it may be gone.
-    if (erase_read) read = take(pool_.key(element), cache);
+    if (erase_read) read = take_and_release(pool_.key(element), cache);
     if (read == nullptr) continue;
     std::memcpy(keys, pool_.key(read), spec().key_size);
     copy_out(read, values, flags);
@@ -217,27 +147,127 @@ int HashMapBase::read_batch(const void* in, void* out, void* keys, void* values,
   return result;
 }
 
+inline Element* HashMapBase::next_element(WalkPosition& position) const {
+  Element* element = nullptr;
+  if (position.element != nullptr) element = table_.after(static_cast<Element*>(position.element));
+  while (element == nullptr && position.next != table_.buckets()) {
+    table_.prefetch_for(position.next);
+    element = table_.first(position.next++);
+  }
+  position.element = element;
+  return element;
+}
+
 int HashMapBase::clear() {
   if (timers() != nullptr && spec().fields.has(FieldKind::kTimer)) timers()->release_all(*this);
-  table_.clear();
+  clear_table();
   return 0;
 }
 
 MemoryRange HashMapBase::value_containing(uintptr_t address) const { return pool_.value_containing(address); }
 
+void* SingleValueHash::program_value(Element* element, unsigned /*cpu*/) const {
+  return pool().value(element);
+}
+
+Map::StepFunction SingleValueHash::step_function() const {
+  return [](Map& map, WalkPosition& position, unsigned /*cpu*/) noexcept -> WalkedElement {
+    const auto& self = static_cast<const SingleValueHash&>(map);
+    Element* element = self.next_element(position);
+    if (element == nullptr) return {};
+    return {self.pool().key(element), self.pool().value(element)};
+  };
+}
+
+void SingleValueHash::copy_out(Element* element, void* value, uint64_t flags) const {
+  std::byte* from = pool().value(element);
+  if ((flags & BPF_F_LOCK) != 0)
+    copy_locked(spec().fields, value, from, spec().value_size, from);
+  else
+    copy_around_fields(value, from, spec().value_size);
+  init_fields(spec().fields, value);
+}
+
+void SingleValueHash::release(Element* element) const { release_value(pool().value(element)); }
+
+void SingleValueHash::fill(Element* element, const void* value) const {
+  std::byte* to = pool().value(element);
+  if (has_fields()) [[unlikely]] {
+    // Whoever was still on the element after it went may have set up a timer in it since.
+    release_value(to);
+    init_fields(spec().fields, to);
+  }
+  copy_around_fields(to, value, spec().value_size);
+}
+
+bool SingleValueHash::key_of_value(const void* value, void* key) const {
+  std::memcpy(key, pool().key_of_value(value), spec().key_size);
+  return true;
+}
+
+Map::StepFunction PerCpuHash::step_function() const {
+  return [](Map& map, WalkPosition& position, unsigned cpu) noexcept -> WalkedElement {
+    const auto& self = static_cast<const PerCpuHash&>(map);
+    Element* element = self.next_element(position);
+    if (element == nullptr) return {};
+    return {self.pool().key(element), self.pool().value(element, cpu)};
+  };
+}
+
+void* PerCpuHash::lookup_percpu(const void* key, unsigned cpu) {
+  return cpu < cpus() ? lookup(key, cpu) : nullptr;
+}
+
+void* PerCpuHash::program_value(Element* element, unsigned cpu) const { return pool().value(element, cpu); }
+
+void PerCpuHash::copy_out(Element* element, void* value, uint64_t /*flags*/) const {
+  auto* target = static_cast<std::byte*>(value);
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
+    std::byte* to = target + cpu * pool().value_stride();
+    copy_around_fields(to, pool().value(element, cpu), pool().value_stride());
+    init_fields(spec().fields, to);
+  }
+}
+
+void PerCpuHash::release(Element* element) const {
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) release_value(pool().value(element, cpu));
+}
+
+void PerCpuHash::change(Element* element, const void* value, unsigned cpu) const {
+  copy_around_fields(pool().value(element, cpu), value, spec().value_size);
+  if (has_fields()) release_value(pool().value(element, cpu));
+}
+
+void PerCpuHash::fill(Element* element, const void* value, unsigned cpu) const {
+  // The other CPUs' values are zero, and so is the padding, which user space reads. Memory never used is so
+  // already, and is better left untouched.
+  for (unsigned each = 0; each < cpus() && !ElementPool::is_zero(element); ++each)
+    std::memset(pool().value(element, each), 0, pool().value_stride());
+  change(element, value, cpu);
+}
+
+void PerCpuHash::change_all(Element* element, const void* value) const {
+  const auto* source = static_cast<const std::byte*>(value);
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
+    copy_around_fields(pool().value(element, cpu), source + cpu * pool().value_stride(),
+                       pool().value_stride());
+  }
+  if (has_fields()) release(element);
+}
+
 Result<std::shared_ptr<Map>> HashMap::create(const MapSpec& spec, const MapEnvironment& environment) {
-  if (auto checked = check_attributes(spec, false); !checked) return std::unexpected(checked.error());
+  if (auto checked = check_hash(spec, {}); !checked) return std::unexpected(checked.error());
   auto map = std::make_shared<HashMap>(spec, environment);
   if (!map->has_memory()) return fail(ENOMEM, "there is no memory for the hash table");
   return map;
 }
 
 HashMap::HashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : HashMapBase(spec, environment, 0) {}
+    : SingleValueHash(spec, environment, reserved_elements(spec, environment, 0)) {}
 
-void* HashMap::lookup(const void* key, unsigned /*cpu*/) {
+void* HashMap::lookup(const void* key, unsigned cpu) {
   Element* element = table().find(key);
-  return element == nullptr ? nullptr : pool().value(element);
+  return element == nullptr ? nullptr : found(element, cpu);
 }
 
 Map::LookupFunction HashMap::lookup_function() const {
@@ -259,21 +289,15 @@ int HashMap::put_around_fields(const void* key, const void* value, uint64_t flag
   const uint64_t presence = flags & ~uint64_t{BPF_F_LOCK};
   const bool locks = presence != flags;
   if (presence > BPF_EXIST || (locks && !spec().fields.has(FieldKind::kSpinLock))) return -EINVAL;
-  const auto fill = [&](Element* element) {
-    std::byte* to = pool().value(element);
-    // Whoever was still on the element after it went may have set up a timer in it since.
-    release_value(to);
-    init_fields(spec().fields, to);
-    copy_around_fields(to, value, spec().value_size);
-  };
+  const auto fill_in = [&](Element* element) { fill(element, value); };
   if (locks) {
     const auto change = [&](Element* element) {
       std::byte* to = pool().value(element);
       copy_locked(spec().fields, to, value, spec().value_size, to);
     };
-    return table().put_in_place(key, presence, cache, change, fill);
+    return table().put_in_place(key, presence, cache, change, fill_in);
   }
-  return table().put(key, presence, cache, fill, [&](Element* replaced) { release(replaced); });
+  return table().put(key, presence, cache, fill_in, [&](Element* replaced) { release(replaced); });
 }
 
 int HashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
@@ -285,92 +309,37 @@ int HashMap::write(const void* key, const void* value, uint64_t flags) {
   return put(key, value, flags, cache);
 }
 
-void* HashMap::program_value(Element* element, unsigned /*cpu*/) const { return pool().value(element); }
-
-void HashMap::copy_out(Element* element, void* value, uint64_t flags) const {
-  std::byte* from = pool().value(element);
-  if ((flags & BPF_F_LOCK) != 0)
-    copy_locked(spec().fields, value, from, spec().value_size, from);
-  else
-    copy_around_fields(value, from, spec().value_size);
-  init_fields(spec().fields, value);
-}
-
-void HashMap::release(Element* element) const { release_value(pool().value(element)); }
-
-bool HashMap::key_of_value(const void* value, void* key) const {
-  std::memcpy(key, pool().key_of_value(value), spec().key_size);
-  return true;
-}
-
 Result<std::shared_ptr<Map>> PerCpuHashMap::create(const MapSpec& spec, const MapEnvironment& environment) {
-  if (auto checked = check_attributes(spec, true); !checked) return std::unexpected(checked.error());
+  if (auto checked = check_hash(spec, {.per_cpu = true}); !checked) return std::unexpected(checked.error());
   auto map = std::make_shared<PerCpuHashMap>(spec, environment);
   if (!map->has_memory()) return fail(ENOMEM, "there is no memory for the per-CPU hash table");
   return map;
 }
 
 PerCpuHashMap::PerCpuHashMap(const MapSpec& spec, const MapEnvironment& environment)
-    : HashMapBase(spec, environment, environment.cpus) {}
+    : PerCpuHash(spec, environment, reserved_elements(spec, environment, environment.cpus)) {}
 
 void* PerCpuHashMap::lookup(const void* key, unsigned cpu) {
-  const Element* element = table().find(key);
-  return element == nullptr ? nullptr : pool().value(element, cpu);
+  Element* element = table().find(key);
+  return element == nullptr ? nullptr : found(element, cpu);
 }
 
 Map::LookupFunction PerCpuHashMap::lookup_function() const {
   return SizedLookup<PerCpuHashMap>::function_for(spec().key_size);
 }
 
-void* PerCpuHashMap::lookup_percpu(const void* key, unsigned cpu) {
-  return cpu < cpus() ? lookup(key, cpu) : nullptr;
-}
-
 int PerCpuHashMap::update(const void* key, const void* value, uint64_t flags, unsigned cpu) {
   if (flags > BPF_EXIST) return -EINVAL;
-  const auto copy_in = [&](Element* element) {
-    copy_around_fields(pool().value(element, cpu), value, spec().value_size);
-    if (has_fields()) release_value(pool().value(element, cpu));
-  };
-  const auto fill = [&](Element* element) {
-    // The other CPUs' values are zero, and so is the padding, which user space reads. Memory never used is so
-    // already, and is better left untouched.
-    for (unsigned each = 0; each < cpus() && !ElementPool::is_zero(element); ++each)
-      std::memset(pool().value(element, each), 0, pool().value_stride());
-    copy_in(element);
-  };
-  return table().put_in_place(key, flags, pool().cache(cpu), copy_in, fill);
+  return table().put_in_place(
+      key, flags, pool().cache(cpu), [&](Element* element) { change(element, value, cpu); },
+      [&](Element* element) { fill(element, value, cpu); });
 }
 
 int PerCpuHashMap::write(const void* key, const void* value, uint64_t flags) {
   if (flags > BPF_EXIST) return -EINVAL;
-  const auto copy_in = [&](Element* element) {
-    const auto* source = static_cast<const std::byte*>(value);
-    for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-      copy_around_fields(pool().value(element, cpu), source + cpu * pool().value_stride(),
-                         pool().value_stride());
-    }
-    if (has_fields()) release(element);
-  };
+  const auto copy_in = [&](Element* element) { change_all(element, value); };
   ElementPool::TaskCache cache(pool());
   return table().put_in_place(key, flags, cache, copy_in, copy_in);
-}
-
-void* PerCpuHashMap::program_value(Element* element, unsigned cpu) const {
-  return pool().value(element, cpu);
-}
-
-void PerCpuHashMap::copy_out(Element* element, void* value, uint64_t /*flags*/) const {
-  auto* target = static_cast<std::byte*>(value);
-  for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
-    std::byte* to = target + cpu * pool().value_stride();
-    copy_around_fields(to, pool().value(element, cpu), pool().value_stride());
-    init_fields(spec().fields, to);
-  }
-}
-
-void PerCpuHashMap::release(Element* element) const {
-  for (unsigned cpu = 0; cpu < cpus(); ++cpu) release_value(pool().value(element, cpu));
 }
 
 }  // namespace skep::maps

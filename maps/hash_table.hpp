@@ -111,6 +111,23 @@ class BasicHashTable {
   // Deletes the key. The element that was there, which stays as it is until the guard ends, or nullptr.
   Element* take(const void* key, Cache& cache);
 
+  // For a user who counts places and retires elements itself, and calls nothing else that changes the table.
+  // What has left the table is the caller's of that operation, and is in nobody's way when the call returns.
+  //
+  // Puts in an element that is complete, as put() does; `replaced` becomes the one in whose place it is.
+  int publish(Element* fresh, uint64_t flags, Cache& cache, Element*& replaced);
+  // Deletes the key: what was there, or nullptr.
+  Element* remove(const void* key, Cache& cache);
+  // Deletes this very element, which was published some time; false: it was gone, or another thread was
+  // first.
+  bool remove(Element* element, Cache& cache);
+  // Whether an element that was published has left the table. Relaxed: false is a hint.
+  static bool has_left(const Element* element) {
+    return (element->next.load(std::memory_order_relaxed) & kMarks) != 0;
+  }
+  // For those who are going to change the key's chain.
+  void prefetch_for_change(const void* key) const { __builtin_prefetch(&head(bucket_of(key)), 1); }
+
   // Empties the table. Nobody else may be using it, and nothing that was found in it may be used any more.
   // Costs by what was put in since the last time, not by max_entries.
   void clear();
@@ -119,6 +136,10 @@ class BasicHashTable {
   static constexpr uintptr_t kDeleted = 1;
   static constexpr uintptr_t kReplaced = 2;
   static constexpr uintptr_t kMarks = kDeleted | kReplaced;
+
+  // What becomes of elements that have been unlinked: retired by whoever did it, or left to whoever marked
+  // them.
+  enum class Dead : bool { kRetired, kLeft };
 
   // What a writer has found out about a key.
   struct Place {
@@ -182,10 +203,18 @@ class BasicHashTable {
     return nullptr;
   }
 
-  Place locate(const void* key, Cache& cache) { return locate_in(head(bucket_of(key)), key, cache); }
+  template <Dead kDead>
+  Place locate(const void* key, Cache& cache) {
+    return locate_in<kDead>(head(bucket_of(key)), key, cache);
+  }
+  template <Dead kDead>
   Place locate_in(Atomic<uintptr_t>& head, const void* key, Cache& cache);
   bool insert(const Place& place, Element* element);
+  template <Dead kDead>
   bool replace(const Place& place, Element* element, const void* key, Cache& cache);
+  template <Dead kDead>
+  bool remove_at(const Place& place, const void* key, Cache& cache);
+  template <Dead kDead>
   void unlink(const Place& place, Element* successor, const void* key, Cache& cache);
 
   Pool& pool_;

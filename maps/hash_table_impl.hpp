@@ -23,8 +23,9 @@ BasicHashTable<Atomics>::BasicHashTable(Pool& pool, unsigned cpus, uint32_t key_
   prefer_huge_pages(heads_);
 }
 
-// Finds the key and unlinks what is marked on the way; whoever unlinks an element retires it.
+// Finds the key and unlinks what is marked on the way.
 template <class Atomics>
+template <typename BasicHashTable<Atomics>::Dead kDead>
 auto BasicHashTable<Atomics>::locate_in(Atomic<uintptr_t>& head, const void* key, Cache& cache) -> Place {
   for (;;) {
     Place place{.head = &head, .link = &head};
@@ -45,7 +46,7 @@ auto BasicHashTable<Atomics>::locate_in(Atomic<uintptr_t>& head, const void* key
                                                  std::memory_order_relaxed))
           break;
         if (place.link == &head) place.first = place.next;
-        pool_.retire(cache, place.element);
+        if constexpr (kDead == Dead::kRetired) pool_.retire(cache, place.element);
       }
       place.element = place.next;
     }
@@ -64,6 +65,7 @@ bool BasicHashTable<Atomics>::insert(const Place& place, Element* element) {
 }
 
 template <class Atomics>
+template <typename BasicHashTable<Atomics>::Dead kDead>
 bool BasicHashTable<Atomics>::replace(const Place& place, Element* element, const void* key, Cache& cache) {
   element->next.store(to_word(place.next), std::memory_order_relaxed);
   element->behind.store(place.next == nullptr ? 0 : pool_.number(place.next), std::memory_order_relaxed);
@@ -72,21 +74,35 @@ bool BasicHashTable<Atomics>::replace(const Place& place, Element* element, cons
   if (!place.element->next.compare_exchange_strong(expected, to_word(element) | kReplaced,
                                                    std::memory_order_release, std::memory_order_relaxed))
     return false;
-  unlink(place, element, key, cache);
+  unlink<kDead>(place, element, key, cache);
+  return true;
+}
+
+template <class Atomics>
+template <typename BasicHashTable<Atomics>::Dead kDead>
+bool BasicHashTable<Atomics>::remove_at(const Place& place, const void* key, Cache& cache) {
+  uintptr_t expected = to_word(place.next);
+  // Acquire: what the value holds was written before. Release: not needed by anybody, but the mark carries on
+  // what the link before it released.
+  if (!place.element->next.compare_exchange_strong(expected, expected | kDeleted, std::memory_order_acq_rel,
+                                                   std::memory_order_relaxed))
+    return false;
+  unlink<kDead>(place, place.next, key, cache);
   return true;
 }
 
 // After the mark: the link past the element. If it is not as it was, a search finds the element or finds that
 // another thread has unlinked it.
 template <class Atomics>
+template <typename BasicHashTable<Atomics>::Dead kDead>
 void BasicHashTable<Atomics>::unlink(const Place& place, Element* successor, const void* key, Cache& cache) {
   uintptr_t expected = to_word(place.element);
   // Release: the successor is seen complete by those who come past the old element.
   if (place.link->compare_exchange_strong(expected, to_word(successor), std::memory_order_release,
                                           std::memory_order_relaxed)) {
-    pool_.retire(cache, place.element);
+    if constexpr (kDead == Dead::kRetired) pool_.retire(cache, place.element);
   } else {
-    locate_in(*place.head, key, cache);
+    locate_in<kDead>(*place.head, key, cache);
   }
 }
 
@@ -113,7 +129,7 @@ class BasicHashTable<Atomics>::Fresh {
     copy_key(table_.pool_.key(element_), key, table_.key_size_);
     fill(element_);
     // From here on it is not zero, be it published or not.
-    element_->behind.store(0, std::memory_order_relaxed);
+    Pool::used(element_);
     return true;
   }
   bool take_place() { return has_place_ || (has_place_ = table_.places_.take(cache_.cpu())); }
@@ -145,11 +161,11 @@ int BasicHashTable<Atomics>::put(const void* key, uint64_t flags, Cache& cache, 
   // matters only then.
   fresh.make(key, fill);
   for (;;) {
-    const Place place = locate_in(head, key, cache);
+    const Place place = locate_in<Dead::kRetired>(head, key, cache);
     if (place.element != nullptr) {
       if (flags == BPF_NOEXIST) return -EEXIST;
       if (!fresh.make(key, fill)) return -ENOMEM;
-      if (!replace(place, fresh.element(), key, cache)) continue;
+      if (!replace<Dead::kRetired>(place, fresh.element(), key, cache)) continue;
       fresh.replaced();
       replaced(place.element);
       return 0;
@@ -176,7 +192,7 @@ int BasicHashTable<Atomics>::put_in_place(const void* key, uint64_t flags, Cache
     Atomic<uintptr_t>& head = this->head(bucket_of(key));
     Fresh fresh(*this, cache);
     for (;;) {
-      const Place place = locate_in(head, key, cache);
+      const Place place = locate_in<Dead::kRetired>(head, key, cache);
       found = place.element;
       if (found != nullptr) break;
       if (flags == BPF_EXIST) return -ENOENT;
@@ -199,17 +215,48 @@ template <class Atomics>
 auto BasicHashTable<Atomics>::take(const void* key, Cache& cache) -> Element* {
   const typename Places<Atomics>::Use use(places_, cache.cpu());
   for (;;) {
-    const Place place = locate(key, cache);
+    const Place place = locate<Dead::kRetired>(key, cache);
     if (place.element == nullptr) return nullptr;
-    uintptr_t expected = to_word(place.next);
-    // Acquire: what the value holds was written before. Release: not needed by anybody, but the mark carries
-    // on what the link before it released.
-    if (!place.element->next.compare_exchange_strong(expected, expected | kDeleted, std::memory_order_acq_rel,
-                                                     std::memory_order_relaxed))
-      continue;
-    unlink(place, place.next, key, cache);
+    if (!remove_at<Dead::kRetired>(place, key, cache)) continue;
     places_.give(cache.cpu());
     return place.element;
+  }
+}
+
+template <class Atomics>
+int BasicHashTable<Atomics>::publish(Element* fresh, uint64_t flags, Cache& cache, Element*& replaced) {
+  const std::byte* key = pool_.key(fresh);
+  Atomic<uintptr_t>& head = this->head(bucket_of(key));
+  for (;;) {
+    const Place place = locate_in<Dead::kLeft>(head, key, cache);
+    if (place.element != nullptr) {
+      if (flags == BPF_NOEXIST) return -EEXIST;
+      if (!replace<Dead::kLeft>(place, fresh, key, cache)) continue;
+      replaced = place.element;
+      return 0;
+    }
+    if (flags == BPF_EXIST) return -ENOENT;
+    if (insert(place, fresh)) return 0;
+  }
+}
+
+template <class Atomics>
+auto BasicHashTable<Atomics>::remove(const void* key, Cache& cache) -> Element* {
+  for (;;) {
+    const Place place = locate<Dead::kLeft>(key, cache);
+    if (place.element == nullptr) return nullptr;
+    if (remove_at<Dead::kLeft>(place, key, cache)) return place.element;
+  }
+}
+
+// By way of its key: only what was reached through unmarked elements may be marked.
+template <class Atomics>
+bool BasicHashTable<Atomics>::remove(Element* element, Cache& cache) {
+  const std::byte* key = pool_.key(element);
+  for (;;) {
+    const Place place = locate<Dead::kLeft>(key, cache);
+    if (place.element != element) return false;
+    if (remove_at<Dead::kLeft>(place, key, cache)) return true;
   }
 }
 

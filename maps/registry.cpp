@@ -12,6 +12,7 @@
 #include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
 #include "maps/lpm_trie.hpp"
+#include "maps/lru_hash_map.hpp"
 #include "maps/map.hpp"
 #include "maps/map_in_map.hpp"
 #include "maps/object_array.hpp"
@@ -50,11 +51,15 @@ constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
 
-// What values may hold: one element's own, and what a per-CPU value may hold too.
+// What values may hold: one element's own, one's that may go at any time, and what a per-CPU value may hold
+// too.
 constexpr FieldKinds kElementFields{
     FieldKind::kSpinLock,         FieldKind::kTimer,         FieldKind::kWorkQueue, FieldKind::kPointer,
     FieldKind::kUntrustedPointer, FieldKind::kPerCpuPointer, FieldKind::kListHead,  FieldKind::kTreeRoot,
     FieldKind::kRefcount};
+constexpr FieldKinds kLruFields{
+    FieldKind::kTimer,         FieldKind::kWorkQueue, FieldKind::kPointer,  FieldKind::kUntrustedPointer,
+    FieldKind::kPerCpuPointer, FieldKind::kListHead,  FieldKind::kTreeRoot, FieldKind::kRefcount};
 constexpr FieldKinds kPerCpuFields{FieldKind::kPointer, FieldKind::kUntrustedPointer,
                                    FieldKind::kPerCpuPointer, FieldKind::kRefcount};
 
@@ -69,6 +74,10 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_PERCPU_HASH, "percpu_hash", true, ValueKind::kPlain, PerCpuHashMap::create, kPerCpuHelpers,
      kPerCpuFields},
     {BPF_MAP_TYPE_PERCPU_ARRAY, "percpu_array", true, ValueKind::kPlain, PerCpuArrayMap::create,
+     kPerCpuHelpers, kPerCpuFields},
+    {BPF_MAP_TYPE_LRU_HASH, "lru_hash", false, ValueKind::kPlain, LruHashMap::create, kElementHelpers,
+     kLruFields},
+    {BPF_MAP_TYPE_LRU_PERCPU_HASH, "lru_percpu_hash", true, ValueKind::kPlain, LruPerCpuHashMap::create,
      kPerCpuHelpers, kPerCpuFields},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},

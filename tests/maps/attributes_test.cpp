@@ -27,6 +27,9 @@ constexpr uint32_t kArray = BPF_MAP_TYPE_ARRAY;
 constexpr uint32_t kPercpuHash = BPF_MAP_TYPE_PERCPU_HASH;
 constexpr uint32_t kPercpuArray = BPF_MAP_TYPE_PERCPU_ARRAY;
 constexpr uint32_t kProgArray = BPF_MAP_TYPE_PROG_ARRAY;
+constexpr uint32_t kLruHash = BPF_MAP_TYPE_LRU_HASH;
+constexpr uint32_t kLruPercpuHash = BPF_MAP_TYPE_LRU_PERCPU_HASH;
+constexpr int kNotSupportedError = 524;
 
 // The kernel's array_map_alloc_check, fd_array_map_alloc_check, htab_map_alloc_check and map_create, by hand.
 constexpr Case kCases[] = {
@@ -100,6 +103,37 @@ constexpr Case kCases[] = {
     {"percpu hash on node 0", kPercpuHash, 4, 4, 1, BPF_F_NUMA_NODE, 0, 0, EINVAL},
     {"percpu hash 32 KiB", kPercpuHash, 4, 32768, 1, 0, 0, 0, 0},
     {"percpu hash over 32 KiB", kPercpuHash, 4, 32769, 1, 0, 0, 0, E2BIG},
+    {"percpu hash lru list per cpu", kPercpuHash, 4, 4, 1, BPF_F_NO_COMMON_LRU, 0, 0, EINVAL},
+
+    {"lru hash", kLruHash, 1, 1, 1, 0, 0, 0, 0},
+    {"lru hash no entries", kLruHash, 4, 4, 0, 0, 0, 0, EINVAL},
+    {"lru hash key 0", kLruHash, 0, 4, 1, 0, 0, 0, EINVAL},
+    {"lru hash value 0", kLruHash, 4, 0, 1, 0, 0, 0, EINVAL},
+    {"lru hash no prealloc", kLruHash, 4, 4, 1, BPF_F_NO_PREALLOC, 0, 0, kNotSupportedError},
+    {"lru hash no prealloc, before sizes", kLruHash, 0, 0, 0, BPF_F_NO_PREALLOC, 0, 0, kNotSupportedError},
+    {"lru hash list per cpu", kLruHash, 4, 4, 1, BPF_F_NO_COMMON_LRU, 0, 0, 0},
+    {"lru hash list per cpu, as needed", kLruHash, 4, 4, 1, BPF_F_NO_COMMON_LRU | BPF_F_NO_PREALLOC, 0, 0,
+     kNotSupportedError},
+    {"lru hash zero seed", kLruHash, 4, 4, 1, BPF_F_ZERO_SEED, 0, 0, 0},
+    {"lru hash mmapable", kLruHash, 4, 4, 1, BPF_F_MMAPABLE, 0, 0, EINVAL},
+    {"lru hash program reads", kLruHash, 4, 4, 1, BPF_F_RDONLY_PROG, 0, 0, 0},
+    {"lru hash program neither", kLruHash, 4, 4, 1, BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG, 0, 0, EINVAL},
+    {"lru hash largest", kLruHash, 4, 4194251, 1, 0, 0, 0, 0},
+    {"lru hash too large", kLruHash, 4, 4194252, 1, 0, 0, 0, E2BIG},
+    {"lru hash too many buckets", kLruHash, 4, 4, (1U << 27) + 1, 0, 0, 0, E2BIG},
+    {"lru hash most entries, list per cpu", kLruHash, 4, 4, 0xffffffff, BPF_F_NO_COMMON_LRU, 0, 0, E2BIG},
+    {"lru hash on node 0", kLruHash, 4, 4, 1, BPF_F_NUMA_NODE, 0, 0, 0},
+    {"lru hash list per cpu on node 0", kLruHash, 4, 4, 1, BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE, 0, 0,
+     EINVAL},
+    {"lru hash list per cpu on no node", kLruHash, 4, 4, 1, BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE, 0xffffffff,
+     0, 0},
+
+    {"lru percpu hash", kLruPercpuHash, 4, 4, 1, 0, 0, 0, 0},
+    {"lru percpu hash no prealloc", kLruPercpuHash, 4, 4, 1, BPF_F_NO_PREALLOC, 0, 0, kNotSupportedError},
+    {"lru percpu hash list per cpu", kLruPercpuHash, 4, 4, 1, BPF_F_NO_COMMON_LRU, 0, 0, 0},
+    {"lru percpu hash on node 0", kLruPercpuHash, 4, 4, 1, BPF_F_NUMA_NODE, 0, 0, EINVAL},
+    {"lru percpu hash 32 KiB", kLruPercpuHash, 4, 32768, 1, 0, 0, 0, 0},
+    {"lru percpu hash over 32 KiB", kLruPercpuHash, 4, 32769, 1, 0, 0, 0, E2BIG},
 };
 
 MapSpec spec_of(const Case& row) {

@@ -65,6 +65,8 @@ struct SteppedAtomics {
   // Each look is a step.
   static void let_others_run(unsigned /*turn*/) {}
   static constexpr unsigned kPatience = 32;
+  static void pause() {}
+  static constexpr unsigned kSpins = 1;
 
   template <class T>
   class Atomic {

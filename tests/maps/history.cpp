@@ -13,8 +13,8 @@ namespace {
 
 class Search {
  public:
-  Search(const std::vector<Operation>& history, const Contents& after, uint32_t max_entries)
-      : history_(history), after_(after), max_entries_(max_entries) {}
+  Search(const std::vector<Operation>& history, const Contents& after, uint32_t max_entries, bool evicts)
+      : history_(history), after_(after), max_entries_(max_entries), evicts_(evicts) {}
 
   bool from(uint32_t done, const Contents& contents) {
     if (finished(done) && contents == after_) return true;
@@ -23,11 +23,22 @@ class Search {
       if ((done >> n & 1) != 0 || !may_be_next(done, n)) continue;
       Contents then = contents;
       if (apply(history_[n], then) && from(done | 1U << n, then)) return true;
+      if (evicts_ && history_[n].kind == Kind::kPut && from_evicted(done, contents)) return true;
     }
     return false;
   }
 
  private:
+  // Without one of the elements.
+  bool from_evicted(uint32_t done, const Contents& contents) {
+    for (const auto& [key, value] : contents) {
+      Contents then = contents;
+      then.erase(key);
+      if (from(done, then)) return true;
+    }
+    return false;
+  }
+
   bool finished(uint32_t done) const {
     for (size_t n = 0; n < history_.size(); ++n) {
       if ((done >> n & 1) == 0 && !history_[n].pending()) return false;
@@ -69,6 +80,7 @@ class Search {
 
   bool put(const Operation& operation, uint64_t value, Contents& contents) const {
     const bool any = operation.pending();
+    if (!any && operation.result == -ENOMEM) return evicts_ && may_be_full(operation, contents);
     if (value != 0 && operation.flags == BPF_NOEXIST) return any || operation.result == -EEXIST;
     if (value == 0 && operation.flags == BPF_EXIST) return any || operation.result == -ENOENT;
     if (value == 0 && !any && operation.result == -E2BIG) return may_be_full(operation, contents);
@@ -80,14 +92,15 @@ class Search {
   const std::vector<Operation>& history_;
   const Contents& after_;
   uint32_t max_entries_;
+  bool evicts_;
   std::set<std::pair<uint32_t, Contents>> seen_;
 };
 
 }  // namespace
 
 bool is_linearizable(const std::vector<Operation>& history, const Contents& before, const Contents& after,
-                     uint32_t max_entries) {
-  return Search(history, after, max_entries).from(0, before);
+                     uint32_t max_entries, bool evicts) {
+  return Search(history, after, max_entries, evicts).from(0, before);
 }
 
 std::string describe(const std::vector<Operation>& history) {

@@ -27,9 +27,10 @@ using Contents = std::map<uint32_t, uint64_t>;
 // Whether there is an order of the operations that keeps to real time and in which each gives what a map of
 // max_entries elements gives, beginning with `before` and ending with `after`. Operations that have not
 // returned may be anywhere after their call, or not at all. -E2BIG is right also when the places that are
-// missing may be in the hands of operations under way at the same time.
+// missing may be in the hands of operations under way at the same time, and so is -ENOMEM where elements are
+// evicted: then any may go while a put is under way.
 bool is_linearizable(const std::vector<Operation>& history, const Contents& before, const Contents& after,
-                     uint32_t max_entries);
+                     uint32_t max_entries, bool evicts = false);
 
 std::string describe(const std::vector<Operation>& history);
 

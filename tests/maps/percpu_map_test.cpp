@@ -7,7 +7,7 @@
 namespace skep::maps {
 namespace {
 
-// Both per-CPU types with an element 0 that exists from the beginning.
+// The per-CPU types with an element 0 that exists from the beginning.
 class PerCpuTest : public MapTest, public testing::WithParamInterface<uint32_t> {
  protected:
   static constexpr uint32_t kKey = 0;
@@ -15,7 +15,7 @@ class PerCpuTest : public MapTest, public testing::WithParamInterface<uint32_t> 
 
   std::shared_ptr<Map> create_percpu(uint32_t value_size) {
     auto map = create(GetParam(), 4, value_size, 3);
-    if (GetParam() == BPF_MAP_TYPE_PERCPU_HASH) {
+    if (GetParam() != BPF_MAP_TYPE_PERCPU_ARRAY) {
       const std::vector<uint8_t> zero(map->user_value_size());
       EXPECT_EQ(map->write(&kKey, zero.data(), BPF_NOEXIST), 0);
     }
@@ -27,7 +27,8 @@ class PerCpuTest : public MapTest, public testing::WithParamInterface<uint32_t> 
 
 INSTANTIATE_TEST_SUITE_P(Types, PerCpuTest,
                          testing::Values(uint32_t{BPF_MAP_TYPE_PERCPU_ARRAY},
-                                         uint32_t{BPF_MAP_TYPE_PERCPU_HASH}),
+                                         uint32_t{BPF_MAP_TYPE_PERCPU_HASH},
+                                         uint32_t{BPF_MAP_TYPE_LRU_PERCPU_HASH}),
                          [](const auto& info) { return find_map_type(info.param)->name; });
 
 TEST_P(PerCpuTest, EachCpuHasItsValue) {

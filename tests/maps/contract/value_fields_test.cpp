@@ -129,8 +129,12 @@ TEST_P(Fields, MapTypesAdmitThem) {
   EXPECT_EQ(made(timer_map(BPF_MAP_TYPE_ARRAY)), 0);
   EXPECT_EQ(made(timer_map(BPF_MAP_TYPE_PERCPU_HASH)), -EOPNOTSUPP);
   EXPECT_EQ(made(timer_map(BPF_MAP_TYPE_PERCPU_ARRAY)), -EOPNOTSUPP);
-  for (const uint32_t type :
-       {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY})
+  EXPECT_EQ(made(locked_map(BPF_MAP_TYPE_LRU_HASH)), -EOPNOTSUPP);
+  EXPECT_EQ(made(locked_map(BPF_MAP_TYPE_LRU_PERCPU_HASH)), -EOPNOTSUPP);
+  EXPECT_EQ(made(timer_map(BPF_MAP_TYPE_LRU_HASH)), 0);
+  EXPECT_EQ(made(timer_map(BPF_MAP_TYPE_LRU_PERCPU_HASH)), -EOPNOTSUPP);
+  for (const uint32_t type : {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_HASH,
+                              BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH})
     EXPECT_EQ(made(pointer_map(type)), 0) << type;
 }
 
