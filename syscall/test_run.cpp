@@ -1,3 +1,6 @@
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <netinet/ip6.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -202,6 +205,15 @@ void take_back(__sk_buff& to, const __sk_buff& from) {
   to.hwtstamp = from.hwtstamp;
 }
 
+// The kernel's test run, unlike its network, wants IP headers whole.
+bool ends_inside_ip_header(std::span<const std::byte> packet) {
+  const auto at = [&](size_t n) { return std::to_integer<unsigned>(packet[n]); };
+  const unsigned ethertype = at(12) << 8 | at(13);
+  const size_t length = packet.size() - vm::PacketBuffer::kLinkHeader;
+  return (ethertype == ETH_P_IP && length < sizeof(iphdr)) ||
+         (ethertype == ETH_P_IPV6 && length < sizeof(ip6_hdr));
+}
+
 long run_skb(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   const bpf_attr& attr = call.attr();
   if ((attr.test.flags & ~(BPF_F_TEST_RUN_ON_CPU | BPF_F_TEST_SKB_CHECKSUM_COMPLETE)) != 0 ||
@@ -216,6 +228,7 @@ long run_skb(Call& call, ProgramObject& object, vm::Cpu& cpu) {
   if (!context) return code_of(context.error());
   if (*context && (*context)->ifindex > 1 && !call.machine.devices().has_device((*context)->ifindex))
     return -ENODEV;
+  if (ends_inside_ip_header(*data)) return -EINVAL;
   if (*context && !only_settable(**context)) return -EINVAL;
 
   const vm::PacketInput input{.data = *data, .skb = *context ? &**context : nullptr};

@@ -148,14 +148,15 @@ Result<void> PacketContext::fill_skb(const PacketInput& input) {
     skb->gso_segs = from->gso_segs;
     skb->gso_size = from->gso_size;
   }
-  if (auto filled = fill_socket(link.protocol); !filled) return filled;
+  fill_socket(link.protocol);
   skb->sk = reinterpret_cast<bpf_sock*>(socket_.begin);
   publish();
   return {};
 }
 
 // The socket that the kernel's test run gives to an skb: one that has never been used, but for the addresses.
-Result<void> PacketContext::fill_socket(uint32_t protocol) {
+// A packet that ends inside its IP header has none.
+void PacketContext::fill_socket(uint32_t protocol) {
   constexpr uint32_t kIpv4 = 0x0008;  // ETH_P_IP and ETH_P_IPV6 in network order
   constexpr uint32_t kIpv6 = 0xdd86;
   constexpr uint32_t kClose = 7;  // TCP_CLOSE
@@ -164,19 +165,16 @@ Result<void> PacketContext::fill_socket(uint32_t protocol) {
   socket->rx_queue_mapping = -1;
   const uint32_t header = link_header_ + PacketBuffer::kLinkHeader;
   const uint32_t length = end_ - header;
-  if (protocol == kIpv4) {
-    if (length < sizeof(iphdr)) return fail(EINVAL, "the packet ends inside its IPv4 header");
+  if (protocol == kIpv4 && length >= sizeof(iphdr)) {
     socket->family = AF_INET;
     std::memcpy(&socket->src_ip4, pointer<std::byte>(header) + offsetof(iphdr, saddr), 4);
     std::memcpy(&socket->dst_ip4, pointer<std::byte>(header) + offsetof(iphdr, daddr), 4);
-  } else if (protocol == kIpv6) {
-    if (length < sizeof(ip6_hdr)) return fail(EINVAL, "the packet ends inside its IPv6 header");
+  } else if (protocol == kIpv6 && length >= sizeof(ip6_hdr)) {
     socket->family = AF_INET6;
     std::memcpy(socket->src_ip6, pointer<std::byte>(header) + offsetof(ip6_hdr, ip6_src), 16);
     std::memcpy(socket->dst_ip6, pointer<std::byte>(header) + offsetof(ip6_hdr, ip6_dst), 16);
   }
   socket_ = {reinterpret_cast<uintptr_t>(socket), sizeof *socket};
-  return {};
 }
 
 PacketSocket::~PacketSocket() {

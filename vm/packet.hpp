@@ -119,7 +119,7 @@ class PacketContext {
   PacketContext(Cpu& cpu, PacketBuffer& buffer, const ProgramType& type);
   Result<void> fill_xdp(const PacketInput& input);
   Result<void> fill_skb(const PacketInput& input);
-  Result<void> fill_socket(uint32_t protocol);
+  void fill_socket(uint32_t protocol);
   void clear_headroom();
   void publish();  // after data, data_end or data_meta moved
 
