@@ -36,6 +36,10 @@ SKEP_HELPER(user_ringbuf_drain);
 // perf_event.cpp
 SKEP_HELPER(perf_event_output);
 
+// cgroup.cpp
+SKEP_HELPER(current_task_under_cgroup);
+SKEP_HELPER(skb_under_cgroup);
+
 // stack_trace.cpp
 SKEP_HELPER(get_stackid);
 SKEP_HELPER(get_stack);

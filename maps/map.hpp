@@ -237,6 +237,8 @@ class Map {
   // What maps have to be like to stand beside this one in a map of maps; nullptr: the type cannot be there.
   virtual std::shared_ptr<const InnerTemplate> as_inner() const;
 
+  // Whether the objects are cgroups (HostObject), for helpers that ask who is in them.
+  virtual bool holds_cgroups() const { return false; }
   // For types whose row says that values are objects. BPF_MAP_UPDATE_ELEM of one: check_put() says what is
   // refused before the descriptor is looked at, put_object() does it.
   virtual int check_put(const void* key, uint64_t flags) const;
@@ -279,7 +281,7 @@ class Map {
 };
 
 // The registry: one row per map type. No other list of map types exists.
-enum class ValueKind : uint8_t { kPlain, kProgram, kMap, kPerfEvent };
+enum class ValueKind : uint8_t { kPlain, kProgram, kMap, kPerfEvent, kCgroup };
 
 struct MapTypeRow {
   uint32_t type;         // BPF_MAP_TYPE_*

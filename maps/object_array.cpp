@@ -30,9 +30,13 @@ Result<Mapping> ObjectArray::storage_for(const MapSpec& spec) {
     return fail(EINVAL, "an array of objects cannot be restricted for programs");
   }
   if (auto checked = check_array(spec, false); !checked) return std::unexpected(checked.error());
-  Mapping storage = Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<ObjectHolder*>));
+  Mapping storage = slots_for(spec);
   if (!storage) return fail(ENOMEM, "there is no memory for the array");
   return storage;
+}
+
+Mapping ObjectArray::slots_for(const MapSpec& spec) {
+  return Mapping::anonymous(uint64_t{spec.max_entries} * sizeof(std::atomic<ObjectHolder*>));
 }
 
 Result<std::shared_ptr<Map>> ObjectArray::create(const MapSpec& spec, const MapEnvironment& environment) {
@@ -62,12 +66,21 @@ const ObjectHolder* ObjectArray::holder_at(uint32_t index) const {
 
 // Puts a holder in place of another and retires that; whether there was one.
 bool ObjectArray::exchange(uint32_t index, Holder* holder) {
+  count_in(holder);
   // Release: pairs with holder_at(). Acquire: the old holder, which we hand on, was made by another thread.
-  auto* old = static_cast<Holder*>(slot(index).exchange(holder, std::memory_order_acq_rel));
-  // Relaxed: read by the destructor alone.
+  return retire(static_cast<Holder*>(slot(index).exchange(holder, std::memory_order_acq_rel)));
+}
+
+// Relaxed, here and in retire(): the destructor is alone, and remove_object() says why it is enough there.
+// Each is counted before it can be taken out, so there are never more than are counted.
+void ObjectArray::count_in(const Holder* holder) {
   if (holder != nullptr) held_.fetch_add(1, std::memory_order_relaxed);
-  if (old != nullptr) held_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// What was taken out, if anything; whether it was.
+bool ObjectArray::retire(Holder* old) {
   if (old == nullptr) return false;
+  held_.fetch_sub(1, std::memory_order_relaxed);
   epochs_.retire(*old, [](EpochDomain::Retired* node) { delete static_cast<Holder*>(node); });
   return true;
 }
@@ -115,14 +128,53 @@ std::shared_ptr<Object> ObjectArray::object_at(uint32_t index) {
   return holder == nullptr ? nullptr : holder->object;
 }
 
+// nullptr: no memory.
+std::unique_ptr<ObjectArray::Holder> ObjectArray::hold(std::shared_ptr<Object> object) {
+  std::unique_ptr<Holder> holder(new (std::nothrow) Holder);
+  if (holder == nullptr) return nullptr;
+  holder->run_data = object->run_data();
+  holder->object = std::move(object);
+  return holder;
+}
+
+int ObjectArray::put_if(uint32_t index, std::shared_ptr<Object> object, uint64_t flags) {
+  std::unique_ptr<Holder> holder = hold(std::move(object));
+  if (holder == nullptr) return -ENOMEM;
+  count_in(holder.get());
+  // Relaxed: looked at for being there at all; the exchange orders the rest as exchange() does.
+  ObjectHolder* old = slot(index).load(std::memory_order_relaxed);
+  do {
+    if (old == nullptr ? flags != BPF_EXIST : flags != BPF_NOEXIST) continue;
+    held_.fetch_sub(1, std::memory_order_relaxed);
+    return old == nullptr ? -ENOENT : -EEXIST;
+  } while (!slot(index).compare_exchange_weak(old, holder.get(), std::memory_order_acq_rel,
+                                              std::memory_order_relaxed));
+  holder.release();
+  retire(static_cast<Holder*>(old));
+  return 0;
+}
+
+void ObjectArray::remove_object(const Object& object) {
+  // Relaxed: what the object was put in by those who did not find that it had ended, and their counting, was
+  // before the end (HostObject), and stays counted while it is there.
+  for (uint32_t index = 0; index < spec().max_entries && held_.load(std::memory_order_relaxed) != 0;
+       ++index) {
+    // Acquire: pairs with the exchange that put the holder there.
+    ObjectHolder* found = slot(index).load(std::memory_order_acquire);
+    if (found == nullptr || found->object.get() != &object) continue;
+    // Acquire and release: as exchange(). If it fails another holder is there already.
+    if (slot(index).compare_exchange_strong(found, nullptr, std::memory_order_acq_rel,
+                                            std::memory_order_relaxed))
+      retire(static_cast<Holder*>(found));
+  }
+}
+
 int ObjectArray::set_object(uint32_t index, std::shared_ptr<Object> object) {
   if (index >= spec().max_entries) return -E2BIG;
   std::unique_ptr<Holder> holder;
   if (object != nullptr) {
-    holder.reset(new (std::nothrow) Holder);
+    holder = hold(std::move(object));
     if (holder == nullptr) return -ENOMEM;
-    holder->run_data = object->run_data();
-    holder->object = std::move(object);
   }
   exchange(index, holder.release());
   return 0;

@@ -36,7 +36,13 @@ class ObjectArray : public Map {
  protected:
   // The slots of an array that the attributes describe.
   static Result<Mapping> storage_for(const MapSpec& spec);
+  // Zeroed memory for max_entries of them; false: there is none.
+  static Mapping slots_for(const MapSpec& spec);
   const ObjectHolder* holder_at(uint32_t index) const;
+  // Sets an element where the flags (BPF_ANY, BPF_NOEXIST, BPF_EXIST) allow it. 0, -EEXIST, -ENOENT, -ENOMEM.
+  int put_if(uint32_t index, std::shared_ptr<Object> object, uint64_t flags);
+  // Empties all elements that hold the object, which is put nowhere any more.
+  void remove_object(const Object& object);
 
  private:
   struct Holder : ObjectHolder, EpochDomain::Retired {};
@@ -44,7 +50,10 @@ class ObjectArray : public Map {
   std::atomic<ObjectHolder*>& slot(uint32_t index) const {
     return reinterpret_cast<std::atomic<ObjectHolder*>*>(storage_.data())[index];
   }
+  static std::unique_ptr<Holder> hold(std::shared_ptr<Object> object);
   bool exchange(uint32_t index, Holder* holder);
+  void count_in(const Holder* holder);
+  bool retire(Holder* old);
 
   EpochDomain& epochs_;
   Mapping storage_;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "maps/map_in_map.hpp"
 #include "maps/object_array.hpp"
 #include "maps/perf_event.hpp"
 
@@ -20,6 +21,9 @@ class PerfEventArray final : public ObjectArray {
   static Result<std::shared_ptr<Map>> create(const MapSpec& spec, const MapEnvironment& environment);
   using ObjectArray::ObjectArray;
 
+  std::shared_ptr<const InnerTemplate> as_inner() const override {
+    return std::make_shared<InnerTemplate>(InnerTemplate::of(spec(), false));
+  }
   PerfEventArray* perf_events() override { return this; }
   // What a lookup could tell, the number of a perf event, nobody can use.
   int read(const void* key, void* value, uint64_t flags) override;

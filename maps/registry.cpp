@@ -8,6 +8,7 @@
 #include "maps/array_map.hpp"
 #include "maps/attributes.hpp"
 #include "maps/bloom_filter.hpp"
+#include "maps/cgroup_array.hpp"
 #include "maps/cpu_map.hpp"
 #include "maps/dev_map.hpp"
 #include "maps/hash_map.hpp"
@@ -21,6 +22,7 @@
 #include "maps/perf_event_array.hpp"
 #include "maps/queue_map.hpp"
 #include "maps/ring_buffer.hpp"
+#include "maps/sock_map.hpp"
 #include "maps/stack_map.hpp"
 #include "maps/stack_trace_map.hpp"
 #include "maps/user_ring_buffer.hpp"
@@ -52,6 +54,10 @@ constexpr int kRingHelpers[] = {BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserv
                                 BPF_FUNC_ringbuf_reserve_dynptr};
 constexpr int kUserRingHelpers[] = {BPF_FUNC_user_ringbuf_drain};
 
+constexpr int kCgroupHelpers[] = {BPF_FUNC_skb_under_cgroup, BPF_FUNC_current_task_under_cgroup};
+// Those of bpf_map_lookup_elem and of updates are not: no program gets a socket from a map.
+constexpr int kSockMapHelpers[] = {BPF_FUNC_sk_redirect_map, BPF_FUNC_sock_map_update,
+                                   BPF_FUNC_msg_redirect_map, BPF_FUNC_sk_select_reuseport};
 constexpr int kStackTraceHelpers[] = {BPF_FUNC_get_stackid};
 
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
@@ -96,6 +102,8 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
      kPerCpuHelpers, kPerCpuFields},
     {BPF_MAP_TYPE_STACK_TRACE, "stack_trace", false, ValueKind::kPlain, StackTraceMap::create,
      kStackTraceHelpers},
+    {BPF_MAP_TYPE_CGROUP_ARRAY, "cgroup_array", false, ValueKind::kCgroup, CgroupArray::create,
+     kCgroupHelpers},
     {BPF_MAP_TYPE_ARRAY_OF_MAPS, "array_of_maps", false, ValueKind::kMap, ArrayOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_HASH_OF_MAPS, "hash_of_maps", false, ValueKind::kMap, HashOfMaps::create, kMapsHelpers},
     {BPF_MAP_TYPE_LPM_TRIE, "lpm_trie", false, ValueKind::kPlain, LpmTrie::create, kTrieHelpers},
@@ -104,6 +112,7 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
      kBloomFilterHelpers},
     {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
     {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create, kRedirectHelpers},
+    {BPF_MAP_TYPE_SOCKMAP, "sockmap", false, ValueKind::kPlain, SockMap::create, kSockMapHelpers},
     {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create, kCpuMapHelpers},
     {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create, kRedirectHelpers},
     {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create, kRedirectHelpers},

@@ -63,6 +63,8 @@ Result<std::shared_ptr<maps::Object>> object_of(Call& call, MapObject& object, m
     if (!event) return fail(EBADF, "the descriptor is no perf event's");
     return (*event)->event;
   }
+  // cgroup_get_from_fd
+  if (kind == maps::ValueKind::kCgroup) return call.machine.host_objects().unified_cgroup_at(descriptor);
   if (kind == maps::ValueKind::kMap) {
     auto inner = call.objects.get<MapObject>(descriptor);
     if (!inner) return std::unexpected(inner.error());
