@@ -191,15 +191,30 @@ TEST(Passes, DecidedJumpsCostTheSame) {
             without_program(expected));
 }
 
+// What the program does with all passes it does without any, down to the fuel; returns r0.
+uint64_t expect_same_cost(const std::string& text) {
+  EnginePair pair;
+  const Outcome expected = pair.run(*pair.load(text, PassSet::none()), vm::EngineKind::kInterpreter);
+  EXPECT_EQ(without_program(pair.run_both(*pair.load(text))), without_program(expected)) << text;
+  return expected.r0;
+}
+
 // A jump back to a goto that leads forward again goes nowhere, for its fuel.
 TEST(Passes, JumpsThatNoLongerLeadBackCostTheSame) {
-  EnginePair pair;
-  const char* text =
-      "r0 = 0\nl:\ngoto second\nfirst:\ngoto third\nsecond:\ngoto first\nthird:\nr0 += 1\n"
-      "if r0 < 20 goto l\nexit";
-  const Outcome expected = pair.run(*pair.load(text, PassSet::none()), vm::EngineKind::kInterpreter);
-  EXPECT_EQ(expected.r0, 20u);
-  EXPECT_EQ(without_program(pair.run_both(*pair.load(text))), without_program(expected));
+  EXPECT_EQ(expect_same_cost("r0 = 0\nl:\ngoto second\nfirst:\ngoto third\nsecond:\ngoto first\nthird:\n"
+                             "r0 += 1\nif r0 < 20 goto l\nexit"),
+            20u);
+}
+
+// The same of a condition, over a move that could be made without a jump, and over a goto. Whether it is met
+// depends on r2, the length of the memory.
+TEST(Passes, ConditionsThatNoLongerLeadBackCostTheSame) {
+  for (const std::string condition : {"if r2 == 0", "if r2 != 0"}) {
+    expect_same_cost("r0 = 1\ngoto again\nskip:\ngoto end\nagain:\n" + condition +
+                     " goto skip\nr0 = 7\nend:\nexit");
+    expect_same_cost("r0 = 1\ngoto again\nskip:\ngoto next\nagain:\n" + condition +
+                     " goto skip\ngoto end\nnext:\nr0 += 2\nend:\nr0 += 1\nexit");
+  }
 }
 
 // Facts travel up a chain of backward jumps a jump a sweep; the passes do not follow them all.

@@ -22,6 +22,7 @@ void follow(const Code& code, LoweredInstruction& jump) {
 
 // if r1 > r2 goto +1; goto x  ->  if r1 <= r2 goto x
 bool negate(LoweredInstruction& i, const LoweredInstruction& next) {
+  if (i.cost != 0) return false;  // it led back once: both ways may cost fuel
   const auto op = negated_jump(i.op);
   if (!op) return false;
   i.op = *op;
@@ -53,7 +54,7 @@ void straighten_jumps(Code& code) {
     const LoweredInstruction& next = operations[n + 1];
     if (i.target == n + 2 && is_goto(next) && targets[n + 1] == 0 && negate(i, next))
       marks[n + 1] = 1;
-    else if (i.target == n + 1 && i.cost == 0)  // it led back once, past gotos that have gone
+    else if (i.target == n + 1 && i.cost == 0)
       marks[n] = 1;
     else
       continue;

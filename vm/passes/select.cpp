@@ -65,6 +65,7 @@ void make_selects(Code& code) {
   for (uint32_t n = 0; n + 2 < code.instructions.size(); ++n) {
     if (!is_conditional_jump(code.instructions[n].op) || code.instructions[n].target != n + 2) continue;
     const LoweredInstruction jump = code.instructions[n];
+    if (jump.cost != 0) continue;  // it led back once
     const auto op = select_unless(jump.op);
     const auto value = moved(code.instructions[n + 1]);
     if (!op || !value) continue;
