@@ -27,7 +27,9 @@ void Emitter::known_call(const Instruction& i, const vm::KnownCall& known) {
       if (program_.notes_calls()) note_call(i.slot);
       return loop({known.callback->index, i.live_after});
     case vm::Intrinsic::kWalk:
-      return checked() ? ordinary_call(i) : walk(i, known);
+      if (checked()) return ordinary_call(i);
+      if (program_.notes_calls()) note_call(i.slot);
+      return walk(i, known);
   }
 }
 

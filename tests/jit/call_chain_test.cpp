@@ -95,6 +95,22 @@ TEST_F(CallChains, OfCallbacks) {
   expect_chain(*program, {{program.get(), 15}, {program.get(), 11}, {program.get(), call_181}});
 }
 
+TEST_F(CallChains, OfWalksThroughMaps) {
+  for (const uint32_t type : {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH}) {
+    const int map =
+        pair_.add_map({.type = type, .key_size = 4, .value_size = 8, .max_entries = 1, .name = {}});
+    if (type == BPF_MAP_TYPE_HASH) pair_.add_element(map, 0);
+    // bpf_for_each_map_elem(map, f, memory, 0), as above, after a call that is over.
+    const auto program =
+        pair_.load("r6 = r1\ncall h\nr1 = map_by_fd(" + std::to_string(map) +
+                   ")\nr2 = code_addr(f)\nr3 = r6\nr4 = 0\ncall 164\nr0 = *(u64 *)(r6 + 56)\nexit\n"
+                   "f:\nr6 = r4\nr1 = r4\ncall g\n*(u64 *)(r6 + 56) = r0\nr0 = 0\nexit\ng:\ncall 900\nexit\n"
+                   "h:\ncall 900\nexit");
+    ASSERT_NE(program, nullptr);
+    expect_chain(*program, {{program.get(), 17}, {program.get(), 13}, {program.get(), 8}});
+  }
+}
+
 TEST_F(CallChains, OfProgramsInThePlaceOfFunctions) {
   const int array = pair_.add_map(
       {.type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1, .name = {}});
