@@ -110,6 +110,8 @@ class BasicHashTable {
   int put_in_place(const void* key, uint64_t flags, Cache& cache, const Change& change, const Fill& fill);
   // Deletes the key. The element that was there, which stays as it is until the guard ends, or nullptr.
   Element* take(const void* key, Cache& cache);
+  // Deletes that element, if it is in the table.
+  bool take(Element* element, Cache& cache);
 
   // For a user who counts places and retires elements itself, and calls nothing else that changes the table.
   // What has left the table is the caller's of that operation, and is in nobody's way when the call returns.

@@ -223,6 +223,20 @@ auto BasicHashTable<Atomics>::take(const void* key, Cache& cache) -> Element* {
   }
 }
 
+// By way of its key: only what was reached through unmarked elements may be marked.
+template <class Atomics>
+bool BasicHashTable<Atomics>::take(Element* element, Cache& cache) {
+  const typename Places<Atomics>::Use use(places_, cache.cpu());
+  const std::byte* key = pool_.key(element);
+  for (;;) {
+    const Place place = locate<Dead::kRetired>(key, cache);
+    if (place.element != element) return false;
+    if (!remove_at<Dead::kRetired>(place, key, cache)) continue;
+    places_.give(cache.cpu());
+    return true;
+  }
+}
+
 template <class Atomics>
 int BasicHashTable<Atomics>::publish(Element* fresh, uint64_t flags, Cache& cache, Element*& replaced) {
   const std::byte* key = pool_.key(fresh);
@@ -249,7 +263,7 @@ auto BasicHashTable<Atomics>::remove(const void* key, Cache& cache) -> Element* 
   }
 }
 
-// By way of its key: only what was reached through unmarked elements may be marked.
+// As take(element).
 template <class Atomics>
 bool BasicHashTable<Atomics>::remove(Element* element, Cache& cache) {
   const std::byte* key = pool_.key(element);

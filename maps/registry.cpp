@@ -22,6 +22,7 @@
 #include "maps/perf_event_array.hpp"
 #include "maps/queue_map.hpp"
 #include "maps/ring_buffer.hpp"
+#include "maps/sock_hash.hpp"
 #include "maps/sock_map.hpp"
 #include "maps/stack_map.hpp"
 #include "maps/stack_trace_map.hpp"
@@ -58,6 +59,8 @@ constexpr int kCgroupHelpers[] = {BPF_FUNC_skb_under_cgroup, BPF_FUNC_current_ta
 // Those of bpf_map_lookup_elem and of updates are not: no program gets a socket from a map.
 constexpr int kSockMapHelpers[] = {BPF_FUNC_sk_redirect_map, BPF_FUNC_sock_map_update,
                                    BPF_FUNC_msg_redirect_map, BPF_FUNC_sk_select_reuseport};
+constexpr int kSockHashHelpers[] = {BPF_FUNC_sk_redirect_hash, BPF_FUNC_sock_hash_update,
+                                    BPF_FUNC_msg_redirect_hash, BPF_FUNC_sk_select_reuseport};
 constexpr int kStackTraceHelpers[] = {BPF_FUNC_get_stackid};
 
 constexpr int kMapsHelpers[] = {BPF_FUNC_map_lookup_elem};
@@ -113,6 +116,7 @@ constexpr auto kTypes = std::to_array<MapTypeRow>({
     {BPF_MAP_TYPE_STACK, "stack", false, ValueKind::kPlain, StackMap::create, kKeylessHelpers},
     {BPF_MAP_TYPE_DEVMAP, "devmap", false, ValueKind::kPlain, DevMap::create, kRedirectHelpers},
     {BPF_MAP_TYPE_SOCKMAP, "sockmap", false, ValueKind::kPlain, SockMap::create, kSockMapHelpers},
+    {BPF_MAP_TYPE_SOCKHASH, "sockhash", false, ValueKind::kPlain, SockHash::create, kSockHashHelpers},
     {BPF_MAP_TYPE_CPUMAP, "cpumap", false, ValueKind::kPlain, CpuMap::create, kCpuMapHelpers},
     {BPF_MAP_TYPE_XSKMAP, "xskmap", false, ValueKind::kPlain, XskMap::create, kRedirectHelpers},
     {BPF_MAP_TYPE_DEVMAP_HASH, "devmap_hash", false, ValueKind::kPlain, DevHashMap::create, kRedirectHelpers},

@@ -1,17 +1,13 @@
 #include "maps/sock_map.hpp"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <optional>
 
 #include "maps/attributes.hpp"
+#include "maps/socket_value.hpp"
 
 namespace skep::maps {
 namespace {
@@ -34,53 +30,6 @@ Result<void> check(const MapSpec& spec) {
   return {};
 }
 
-std::optional<int> option(int descriptor, int name) {
-  int value = 0;
-  socklen_t size = sizeof value;
-  if (getsockopt(descriptor, SOL_SOCKET, name, &value, &size) != 0) return std::nullopt;
-  return value;
-}
-
-bool is_connected(int descriptor) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  return getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-}
-
-bool has_port(int descriptor) {
-  union {
-    sockaddr any;
-    sockaddr_in four;
-    sockaddr_in6 six;
-    sockaddr_storage storage;
-  } address{};
-  socklen_t size = sizeof address;
-  if (getsockname(descriptor, &address.any, &size) != 0) return false;
-  return (address.any.sa_family == AF_INET6 ? address.six.sin6_port : address.four.sin_port) != 0;
-}
-
-// Established or listening.
-bool is_in_use(int descriptor) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  return getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-         (info.tcpi_state == TCP_ESTABLISHED || info.tcpi_state == TCP_LISTEN);
-}
-
-// sock_map_sk_is_suitable() and sock_map_sk_state_allowed(), as far as can be seen from outside.
-bool is_admitted(int descriptor) {
-  const auto domain = option(descriptor, SO_DOMAIN);
-  const auto type = option(descriptor, SO_TYPE);
-  const auto protocol = option(descriptor, SO_PROTOCOL);
-  if (domain == AF_INET || domain == AF_INET6) {
-    if (protocol == IPPROTO_TCP) return is_in_use(descriptor);
-    return type == SOCK_DGRAM && protocol == IPPROTO_UDP && has_port(descriptor);
-  }
-  if (domain == AF_UNIX) return type == SOCK_DGRAM || (type == SOCK_STREAM && is_connected(descriptor));
-  if (domain == AF_VSOCK) return type == SOCK_DGRAM || is_connected(descriptor);
-  return false;
-}
-
 }  // namespace
 
 Result<std::shared_ptr<Map>> SockMap::create(const MapSpec& spec, const MapEnvironment& environment) {
@@ -96,7 +45,10 @@ SockMap::SockMap(const MapSpec& spec, const MapEnvironment& environment, Mapping
     : ObjectArray(spec, environment, std::move(storage)), hosts_(environment.host_objects) {}
 
 // sock_map_delete_elem
-int SockMap::erase(const void* key) { return ObjectArray::erase(key) == 0 ? 0 : -EINVAL; }
+int SockMap::erase(const void* key) {
+  if (hosts_ != nullptr) hosts_->refresh();
+  return ObjectArray::erase(key) == 0 ? 0 : -EINVAL;
+}
 int SockMap::erase_on(const void* /*key*/, unsigned /*cpu*/) { return -kNotSupported; }
 
 // sock_map_lookup_sys
@@ -114,19 +66,13 @@ int SockMap::read(const void* key, void* value, uint64_t flags) {
 
 // sock_map_update_elem_sys
 int SockMap::write(const void* key, const void* value, uint64_t flags) {
-  uint64_t descriptor = 0;
-  std::memcpy(&descriptor, value, spec().value_size);
-  if (descriptor > INT_MAX) return -EINVAL;
-  if (hosts_ == nullptr) return -EOPNOTSUPP;
-  const auto number = static_cast<int>(descriptor);
-  auto socket = hosts_->at(HostKind::kSocket, number);
+  const auto socket = socket_of_value(hosts_, value, spec().value_size);
   if (!socket) return -socket.error().code;
-  if (!is_admitted(number)) return -EOPNOTSUPP;
   if (flags > BPF_EXIST) return -EINVAL;
   if (index_of(key) >= spec().max_entries) return -E2BIG;
   // What has ended is no more where it was.
   if (flags != BPF_ANY) hosts_->refresh();
-  const std::shared_ptr<HostObject> object = std::move(*socket);
+  const std::shared_ptr<HostObject>& object = *socket;
   if (const int refused = put_if(index_of(key), object, flags)) return refused;
   // It may have ended before it could be found here.
   if (!object->confirm_alive()) remove_object(*object);

@@ -14,6 +14,9 @@ class SockMaps : public ProgramContract {
   Fd create(uint32_t entries = 4, uint32_t value_size = 8, uint32_t flags = 0) {
     return Fd(create_map(BPF_MAP_TYPE_SOCKMAP, 4, value_size, entries, flags));
   }
+  Fd create_hash(uint32_t entries = 4, uint32_t value_size = 8, uint32_t flags = 0) {
+    return Fd(create_map(BPF_MAP_TYPE_SOCKHASH, 4, value_size, entries, flags));
+  }
   long put(const Fd& map, uint32_t index, const Fd& socket, uint64_t flags = BPF_ANY) {
     const uint64_t descriptor = socket.field();
     return update(map, &index, &descriptor, flags);
@@ -156,6 +159,80 @@ TEST_P(SockMaps, AClosedSocketIsTakenOut) {
   }
   EXPECT_EQ(at(map, 1), -ENOENT);
   EXPECT_EQ(put(map, 1, sockets.second, BPF_NOEXIST), 0);
+}
+
+class SockHashes : public SockMaps {};
+SKEP_CONTRACT(SockHashes);
+
+TEST_P(SockHashes, Attributes) {
+  constexpr uint32_t kType = BPF_MAP_TYPE_SOCKHASH;
+  EXPECT_GE(Fd(create_map(kType, 4, 4, 4)).get(), 0);
+  for (const uint32_t size : {1U, 13U, 512U}) EXPECT_GE(Fd(create_map(kType, size, 8, 4)).get(), 0) << size;
+  EXPECT_EQ(create_map(kType, 0, 8, 4), -EINVAL);
+  EXPECT_EQ(create_map(kType, 513, 8, 4), -E2BIG);
+  for (const uint32_t size : {0U, 2U, 12U, 16U}) EXPECT_EQ(create_map(kType, 4, size, 4), -EINVAL) << size;
+  EXPECT_EQ(create_map(kType, 4, 8, 0), -EINVAL);
+  EXPECT_EQ(create_map(kType, 4, 8, 0x10000001), -EINVAL) << "buckets";
+  for (const uint32_t flags : {uint32_t{BPF_F_RDONLY}, uint32_t{BPF_F_WRONLY}, uint32_t{BPF_F_NUMA_NODE}})
+    EXPECT_GE(create_hash(4, 8, flags).get(), 0) << flags;
+  for (const uint32_t flags :
+       {uint32_t{BPF_F_NO_PREALLOC}, uint32_t{BPF_F_ZERO_SEED}, uint32_t{BPF_F_RDONLY_PROG}})
+    EXPECT_EQ(create_hash(4, 8, flags).get(), -EINVAL) << flags;
+}
+
+TEST_P(SockHashes, FlagsAndCommands) {
+  const Fd map = create_hash(2);
+  const auto sockets = pair_of(SOCK_DGRAM);
+  EXPECT_EQ(put(map, 70, Fd(socket(AF_UNIX, SOCK_STREAM, 0))), -EOPNOTSUPP) << "not connected";
+  EXPECT_EQ(put(map, 70, sockets.first, 3), -EINVAL);
+  EXPECT_EQ(put(map, 70, sockets.first, BPF_EXIST), -ENOENT);
+  EXPECT_EQ(put(map, 70, sockets.first, BPF_NOEXIST), 0);
+  EXPECT_EQ(put(map, 70, sockets.first, BPF_NOEXIST), -EEXIST);
+  EXPECT_EQ(put(map, 80, sockets.second), 0);
+  EXPECT_EQ(put(map, 90, sockets.second), -E2BIG);
+  EXPECT_EQ(put(map, 80, sockets.first, BPF_EXIST), 0) << "full";
+  EXPECT_EQ(at(map, 80), cookie_of(sockets.first));
+  EXPECT_EQ(at(map, 90), -ENOENT);
+  uint32_t key = 90;
+  EXPECT_EQ(erase(map, &key), -ENOENT);
+  key = 70;
+  EXPECT_EQ(erase(map, &key), 0);
+  uint32_t next = 0;
+  EXPECT_EQ(next_key(map, nullptr, &next), 0);
+  EXPECT_EQ(next, 80U);
+  EXPECT_EQ(next_key(map, &key, &next), 0) << "of a key that is gone, the first";
+  EXPECT_EQ(next, 80U);
+  EXPECT_EQ(next_key(map, &next, &next), -ENOENT);
+  uint64_t value = 0;
+  EXPECT_EQ(lookup(map, &next, &value, BPF_F_LOCK), -EINVAL);
+  EXPECT_EQ(lookup_and_delete(map, &next, &value), -kNotSupported);
+  for (const int command : {BPF_MAP_LOOKUP_BATCH, BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH})
+    EXPECT_EQ(batch(command, map), -kNotSupported) << command;
+}
+
+TEST_P(SockHashes, DescriptorsOfFourBytesAreNotRead) {
+  const Fd map = create_hash(2, 4);
+  const auto sockets = pair_of(SOCK_DGRAM);
+  EXPECT_EQ(put(map, 1, sockets.first), 0);
+  EXPECT_EQ(at(map, 1), -ENOSPC);
+}
+
+// Wherever it is, and nothing else; its places are free again.
+TEST_P(SockHashes, AClosedSocketIsTakenOut) {
+  const Fd map = create_hash(3);
+  auto sockets = pair_of(SOCK_DGRAM);
+  ASSERT_EQ(put(map, 1, sockets.first), 0);
+  ASSERT_EQ(put(map, 2, sockets.second), 0);
+  ASSERT_EQ(put(map, 3, sockets.first), 0);
+  sockets.first.reset();
+  EXPECT_EQ(at(map, 1), -ENOENT);
+  EXPECT_EQ(at(map, 2), cookie_of(sockets.second));
+  EXPECT_EQ(put(map, 4, sockets.second), 0);
+  EXPECT_EQ(put(map, 5, sockets.second), 0);
+  EXPECT_EQ(put(map, 6, sockets.second), -E2BIG);
+  sockets.second.reset();
+  uint32_t next = 0;
+  EXPECT_EQ(next_key(map, nullptr, &next), -ENOENT);
 }
 
 }  // namespace
