@@ -170,7 +170,8 @@ bool BasicLru<Atomics>::take_common(unsigned cpu, Cache& cache, const Gone& gone
     mine.lock.give();
     if (taken) return true;
   }
-  return steal(cpu, cache, gone);
+  // Places that are left may have been out of reach for want of a lock.
+  return take_from(free_) || steal(cpu, cache, gone);
 }
 
 template <class Atomics>
